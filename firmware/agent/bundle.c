@@ -1,0 +1,206 @@
+/* Opening a bundle: everything in it is checked here, once, so that nothing need be checked where it is used. */
+#include <string.h>
+
+#include "agent.h"
+#include "bytes.h"
+#include "crc.h"
+#include "encoder.h"
+
+_Static_assert(sizeof(ub_header) == 16, "layout");
+_Static_assert(sizeof(ub_section) == 12, "layout");
+_Static_assert(sizeof(ub_labels_header) == 36, "layout");
+_Static_assert(sizeof(ub_features_header) == 12, "layout");
+_Static_assert(sizeof(ub_matrix) == 24, "layout");
+_Static_assert(sizeof(ub_sum) == 20, "layout");
+_Static_assert(sizeof(ub_layer) == 6 * 24 + 2 * 20 + 2 * 8 + 2 * 4 + 8, "layout");
+_Static_assert(sizeof(ub_encoder_header) == 16 + 3 * 24 + 4, "layout");
+_Static_assert(sizeof(ub_values_header) == 16 && sizeof(ub_value) == 8, "layout");
+_Static_assert(sizeof(ub_golden_header) == 8 && sizeof(ub_golden) == 16, "layout");
+
+/* `count` items of `size` bytes at `offset` lie within the section and are aligned for their kind. */
+static bool holds(const ub_view *section, uint32_t offset, uint64_t count, uint32_t size, uint32_t alignment) {
+  return offset % alignment == 0 && offset <= section->length && count * size <= section->length - offset;
+}
+
+static bool read_struct(const ub_view *section, uint32_t offset, void *out, uint32_t size) {
+  if (!holds(section, offset, 1, size, 4)) return false;
+  memcpy(out, section->bytes + offset, size);
+  return true;
+}
+
+/* ---- file ---------------------------------------------------------------------------------------------------- */
+
+static ub_status open_sections(ub_agent *agent, const uint8_t *bundle, size_t size) {
+  ub_header header;
+  if (size < sizeof header) return UB_ERROR_LENGTH;
+  memcpy(&header, bundle, sizeof header);
+  if (header.magic != UB_MAGIC) return UB_ERROR_MAGIC;
+  if (header.length < sizeof header || header.length > size) return UB_ERROR_LENGTH;
+  const size_t covered = offsetof(ub_header, length);
+  if (ub_crc32(0, bundle + covered, header.length - covered) != header.crc32) return UB_ERROR_CRC;
+  if (header.version != UB_VERSION) return UB_ERROR_VERSION;
+  if (header.sections != UB_SECTIONS) return UB_ERROR_FORMAT;
+  const ub_view whole = {bundle, header.length};
+  for (uint32_t i = 0; i < UB_SECTIONS; i++) {
+    ub_section section;
+    if (!read_struct(&whole, (uint32_t)(sizeof header + i * sizeof section), &section, sizeof section))
+      return UB_ERROR_FORMAT;
+    if (section.kind == 0 || section.kind > UB_SECTIONS || agent->sections[section.kind].bytes) return UB_ERROR_FORMAT;
+    if (!holds(&whole, section.offset, section.length, 1, 16)) return UB_ERROR_FORMAT;
+    agent->sections[section.kind] = (ub_view){bundle + section.offset, section.length};
+  }
+  agent->crc32 = header.crc32;
+  agent->length = header.length;
+  return UB_OK;
+}
+
+/* ---- labels -------------------------------------------------------------------------------------------------- */
+
+static bool string_table_holds(const ub_view *section, uint32_t offset, uint32_t count) {
+  if (!holds(section, offset, count, 4, 4)) return false;
+  uint32_t end = 0;
+  for (uint32_t i = 0; i < count; i++) {
+    const uint32_t next = ub_read_u32(section->bytes + offset, i);
+    if (next < end) return false;
+    end = next;
+  }
+  return holds(section, offset, (uint64_t)count * 4 + end, 1, 4);
+}
+
+static bool open_labels(ub_agent *agent) {
+  const ub_view *const section = &agent->sections[UB_LABELS];
+  ub_labels_header *const labels = &agent->labels;
+  if (!read_struct(section, 0, labels, sizeof *labels)) return false;
+  if (labels->classes == 0 || labels->classes > UB_MAX_CLASSES || labels->intents > labels->classes ||
+      1 + 2 * (uint32_t)labels->slots > UB_MAX_TAGS || labels->threshold > 10000)
+    return false;
+  const uint32_t mask_bytes = (labels->slots + 7u) / 8u;
+  if (!string_table_holds(section, labels->intent_names, labels->intents) ||
+      !string_table_holds(section, labels->slot_names, labels->slots) ||
+      !string_table_holds(section, labels->implied, labels->classes) ||
+      !holds(section, labels->class_intent, labels->classes, 2, 2) ||
+      !holds(section, labels->slot_mask, (uint64_t)labels->intents * mask_bytes, 1, 1) ||
+      !holds(section, labels->numeric_mask, mask_bytes, 1, 1) || !holds(section, labels->probability, 256, 4, 4))
+    return false;
+  uint32_t least = 0;
+  for (uint32_t i = 0; i < labels->classes; i++) {
+    const uint32_t intent = ub_read_u16(section->bytes + labels->class_intent, i);
+    if (intent < least || (intent >= labels->intents && intent != UB_NONE)) return false;
+    least = intent;
+  }
+  for (uint32_t i = 0; i < 256; i++)
+    if (ub_read_u32(section->bytes + labels->probability, i) > 65536) return false;
+  return true;
+}
+
+static bool open_values(ub_agent *agent) {
+  const ub_view *const section = &agent->sections[UB_VALUES];
+  ub_values_header *const values = &agent->values;
+  if (!read_struct(section, 0, values, sizeof *values) || !holds(section, values->entries, values->count, 8, 4) ||
+      !holds(section, values->pool, values->pool_length, 1, 1))
+    return false;
+  if (values->count == 0) return true;
+  if (values->pool_length == 0 || section->bytes[values->pool + values->pool_length - 1] != 0) return false;
+  for (uint32_t i = 0; i < values->count; i++)
+    if (ub_read_u32(section->bytes + values->entries, 2 * i + 1) >= values->pool_length) return false;
+  return true;
+}
+
+/* ---- encoder ------------------------------------------------------------------------------------------------- */
+
+static bool scale_holds(int32_t multiplier, int32_t shift) { return multiplier >= 0 && shift <= 0 && shift >= -31; }
+
+static bool matrix_holds(const ub_agent *agent, const ub_matrix *m, uint32_t rows, uint32_t columns) {
+  const ub_view *const section = &agent->sections[UB_ENCODER];
+  if (m->rows != rows || m->columns != columns || (m->channels != 1 && m->channels != rows)) return false;
+  if (!holds(&agent->sections[UB_FLATBUFFER], m->weights, (uint64_t)rows * columns, 1, 1) ||
+      !holds(section, m->bias, rows, 4, 4) || !holds(section, m->multiplier, m->channels, 4, 4) ||
+      !holds(section, m->shift, m->channels, 1, 1))
+    return false;
+  for (uint32_t i = 0; i < m->channels; i++)
+    if (!scale_holds(ub_read_i32(section->bytes + m->multiplier, i), (int8_t)section->bytes[m->shift + i])) return false;
+  const int32_t limit = 1 << 29; /* leaves room for any sum of products */
+  for (uint32_t i = 0; i < rows; i++) {
+    const int32_t bias = ub_read_i32(section->bytes + m->bias, i);
+    if (bias > limit || bias < -limit) return false;
+  }
+  return true;
+}
+
+static bool sum_holds(const ub_sum *sum) {
+  return scale_holds(sum->a_multiplier, sum->a_shift) && scale_holds(sum->b_multiplier, sum->b_shift) &&
+         scale_holds(sum->output_multiplier, sum->output_shift);
+}
+
+static bool layer_holds(const ub_agent *agent, const ub_layer *layer) {
+  const ub_view *const section = &agent->sections[UB_ENCODER];
+  const uint32_t width = agent->encoder.width, all = (uint32_t)layer->heads * layer->head_width;
+  if (all == 0 || all > UB_MAX_WIDTH || layer->up.rows == 0 || layer->up.rows > UB_MAX_HIDDEN) return false;
+  if (!matrix_holds(agent, &layer->query, all, width) || !matrix_holds(agent, &layer->key, all, width) ||
+      !matrix_holds(agent, &layer->value, all, width) || !matrix_holds(agent, &layer->output, width, all) ||
+      !matrix_holds(agent, &layer->up, layer->up.rows, width) ||
+      !matrix_holds(agent, &layer->down, width, layer->up.rows) || !sum_holds(&layer->attention_residual) ||
+      !sum_holds(&layer->feed_forward_residual) || !scale_holds(layer->logits.multiplier, layer->logits.shift) ||
+      !scale_holds(layer->context.multiplier, layer->context.shift) || !holds(section, layer->masked, 256, 1, 1) ||
+      !holds(section, layer->exponential, 256, 4, 4))
+    return false;
+  if (ub_read_i32(section->bytes + layer->exponential, 0) != INT32_MAX) return false; /* softmax divides by its sum */
+  for (uint32_t i = 0; i < 256; i++)
+    if (ub_read_i32(section->bytes + layer->exponential, i) < 0) return false;
+  return true;
+}
+
+static bool open_encoder(ub_agent *agent) {
+  const ub_view *const section = &agent->sections[UB_ENCODER];
+  ub_encoder_header *const e = &agent->encoder;
+  if (!read_struct(section, 0, e, sizeof *e)) return false;
+  if (e->positions < 2 || e->positions > UB_MAX_POSITIONS || e->embed == 0 || e->embed > UB_MAX_WIDTH || e->width == 0 ||
+      e->width > UB_MAX_WIDTH || e->kernel % 2 == 0 || e->kernel > 2 * UB_MAX_POSITIONS || e->layers > UB_MAX_LAYERS ||
+      e->classes != agent->labels.classes || e->tags != 1 + 2 * (uint32_t)agent->labels.slots)
+    return false;
+  if (!matrix_holds(agent, &e->convolution, e->width, (uint32_t)e->kernel * e->embed) ||
+      !matrix_holds(agent, &e->class_head, e->classes, e->width) || !matrix_holds(agent, &e->tag_head, e->tags, e->width) ||
+      !holds(section, e->layer, e->layers, sizeof(ub_layer), 4))
+    return false;
+  for (uint32_t i = 0; i < e->layers; i++) {
+    ub_layer layer;
+    memcpy(&layer, section->bytes + e->layer + i * sizeof layer, sizeof layer);
+    if (!layer_holds(agent, &layer)) return false;
+  }
+  return true;
+}
+
+static bool open_features(ub_agent *agent) {
+  const ub_view *const section = &agent->sections[UB_FEATURES];
+  ub_features_header *const f = &agent->features;
+  return read_struct(section, 0, f, sizeof *f) && f->hashing == UB_HASHING && (f->bits == 4 || f->bits == 8) &&
+         f->embed == agent->encoder.embed && f->embed % 2 == 0 && f->positions == agent->encoder.positions &&
+         f->rows > f->positions && holds(section, f->table, (uint64_t)f->rows * f->embed * f->bits / 8, 1, 1);
+}
+
+static bool golden_holds(const ub_agent *agent) {
+  const ub_view *const section = &agent->sections[UB_GOLDEN];
+  ub_golden_header header;
+  if (!read_struct(section, 0, &header, sizeof header) ||
+      !holds(section, header.entries, header.count, sizeof(ub_golden), 4))
+    return false;
+  for (uint32_t i = 0; i < header.count; i++) {
+    ub_golden golden;
+    memcpy(&golden, section->bytes + header.entries + i * sizeof golden, sizeof golden);
+    if (golden.length > UB_MAX_TEXT || !holds(section, golden.text, golden.length, 1, 1)) return false;
+  }
+  return true;
+}
+
+ub_status ub_open(ub_agent *agent, const uint8_t *bundle, size_t size, ub_arena *arena) {
+  memset(agent, 0, sizeof *agent);
+  if (bundle == NULL || (uintptr_t)bundle % 16 != 0) return UB_ERROR_FORMAT;
+  const ub_status status = open_sections(agent, bundle, size);
+  if (status != UB_OK) return status;
+  if (!open_labels(agent) || !open_values(agent) || !open_encoder(agent) || !open_features(agent) || !golden_holds(agent))
+    return UB_ERROR_FORMAT;
+  agent->arena_bytes = ub_encoder_arena(&agent->encoder, agent->sections[UB_ENCODER].bytes, agent->encoder.positions);
+  if (agent->arena_bytes > sizeof arena->bytes) return UB_ERROR_ARENA;
+  agent->arena = arena->bytes;
+  return UB_OK;
+}

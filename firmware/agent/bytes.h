@@ -1,0 +1,28 @@
+/* Typed reads from a bundle, which is an array of bytes. Offsets were checked and aligned when it was opened. */
+#ifndef UTTERBIT_BYTES_H
+#define UTTERBIT_BYTES_H
+
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__GNUC__)
+#define UB_ALIGNED(pointer, bytes) __builtin_assume_aligned((pointer), (bytes)) /* else rv32 loads byte by byte */
+#else
+#define UB_ALIGNED(pointer, bytes) (pointer)
+#endif
+
+static inline int32_t ub_read_i32(const uint8_t *array, uint32_t index) {
+  int32_t value;
+  memcpy(&value, UB_ALIGNED(array + 4u * index, 4), sizeof value);
+  return value;
+}
+
+static inline uint32_t ub_read_u32(const uint8_t *array, uint32_t index) { return (uint32_t)ub_read_i32(array, index); }
+
+static inline uint16_t ub_read_u16(const uint8_t *array, uint32_t index) {
+  uint16_t value;
+  memcpy(&value, UB_ALIGNED(array + 2u * index, 2), sizeof value);
+  return value;
+}
+
+#endif

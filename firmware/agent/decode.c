@@ -1,0 +1,134 @@
+#include "decode.h"
+
+#include "bytes.h"
+
+/* ---- intent -------------------------------------------------------------------------------------------------- */
+
+/* Softmax over the classes with the calibrated temperature; the classes of one intent stand side by side and their
+ * probabilities add up. */
+static void decode_intent(const ub_agent *agent, const int8_t *logits, ub_answer *answer) {
+  const ub_labels_header *const labels = &agent->labels;
+  const uint8_t *const section = agent->sections[UB_LABELS].bytes;
+  int32_t most = -128;
+  for (uint32_t c = 0; c < labels->classes; c++) most = logits[c] > most ? logits[c] : most;
+
+  uint32_t total = 0, best = 0, sum = 0, likeliest = 0;
+  uint16_t likeliest_class = 0, current = UB_NONE;
+  answer->intent = UB_NONE;
+  answer->klass = 0;
+  for (uint32_t c = 0; c < labels->classes; c++) {
+    const uint16_t intent = ub_read_u16(section + labels->class_intent, c);
+    const uint32_t p = ub_read_u32(section + labels->probability, (uint32_t)(most - logits[c]));
+    total += p;
+    if (intent == UB_NONE) continue;
+    if (intent != current) current = intent, sum = 0, likeliest = 0, likeliest_class = (uint16_t)c;
+    sum += p;
+    if (p > likeliest) likeliest = p, likeliest_class = (uint16_t)c;
+    if (sum > best || answer->intent == UB_NONE || intent == answer->intent) {
+      best = sum;
+      answer->intent = intent;
+      answer->klass = likeliest_class;
+    }
+  }
+  answer->score = total ? (uint16_t)(((uint64_t)best * 10000 + total / 2) / total) : 0;
+  answer->accepted = answer->intent != UB_NONE && answer->score >= labels->threshold;
+}
+
+/* ---- slots --------------------------------------------------------------------------------------------------- */
+
+enum { OUTSIDE = 0 };
+static uint32_t begin_tag(uint32_t slot) { return 1 + 2 * slot; }
+static uint32_t inside_tag(uint32_t slot) { return 2 + 2 * slot; }
+
+static bool has_slot(const ub_agent *agent, uint16_t intent, uint32_t slot) {
+  const uint32_t bytes = (agent->labels.slots + 7u) / 8u;
+  return agent->sections[UB_LABELS].bytes[agent->labels.slot_mask + intent * bytes + slot / 8] >> slot % 8 & 1;
+}
+
+/* Viterbi over the tags of the slots that the intent can carry; I-x follows only B-x or I-x (Ramshaw and Marcus 1995).
+ * Leaves the best tag of every token in the first byte of its row of scratch. */
+static void decode_tags(const ub_agent *agent, const ub_logits *logits, const ub_answer *answer) {
+  const uint32_t slots = agent->labels.slots, tags = 1 + 2 * slots;
+  int16_t score[UB_MAX_TAGS]; /* of the best path that ends in each tag */
+  uint32_t last = OUTSIDE;    /* the best of them */
+  for (uint32_t token = 0; token < answer->token_count; token++) {
+    const int8_t *const logit = logits->tags + token * tags;
+    uint8_t *const from = logits->scratch + token * tags;
+    const int32_t best = token ? score[last] : 0;
+    uint32_t next = OUTSIDE;
+    from[OUTSIDE] = (uint8_t)last;
+    score[OUTSIDE] = (int16_t)(best + logit[OUTSIDE]);
+    for (uint32_t slot = 0; slot < slots; slot++) {
+      const uint32_t b = begin_tag(slot), i = inside_tag(slot);
+      if (!has_slot(agent, answer->intent, slot)) continue;
+      if (token) {
+        from[i] = (uint8_t)(score[b] > score[i] ? b : i);
+        score[i] = (int16_t)(score[from[i]] + logit[i]);
+      } else {
+        from[i] = OUTSIDE;
+        score[i] = INT16_MIN / 2; /* no sentence begins inside a slot */
+      }
+      from[b] = (uint8_t)last;
+      score[b] = (int16_t)(best + logit[b]);
+      if (score[b] > score[next]) next = b;
+      if (score[i] > score[next]) next = i;
+    }
+    last = next;
+  }
+  for (uint32_t token = answer->token_count; token > 0; token--) {
+    uint8_t *const from = logits->scratch + (token - 1) * tags;
+    const uint32_t tag = last;
+    last = from[tag];
+    from[0] = (uint8_t)tag;
+  }
+}
+
+/* The pool's text of the value of a phrase, or NULL: a binary search by hash. */
+static const char *find_value(const ub_agent *agent, uint32_t hash) {
+  const uint8_t *const section = agent->sections[UB_VALUES].bytes;
+  const uint8_t *const entries = section + agent->values.entries;
+  uint32_t from = 0, to = agent->values.count;
+  while (from < to) {
+    const uint32_t middle = from + (to - from) / 2;
+    const uint32_t key = ub_read_u32(entries, 2 * middle);
+    if (key == hash) return (const char *)section + agent->values.pool + ub_read_u32(entries, 2 * middle + 1);
+    if (key < hash)
+      from = middle + 1;
+    else
+      to = middle;
+  }
+  return NULL;
+}
+
+static ub_slot make_slot(const ub_agent *agent, const uint8_t *text, const ub_answer *answer, uint32_t slot,
+                         uint32_t from, uint32_t to) {
+  ub_slot result = {(uint16_t)slot, answer->tokens[from].start, answer->tokens[to - 1].end, UB_NONE, NULL};
+  result.value = find_value(agent, ub_phrase_hash(text, answer->tokens, from, to, (uint16_t)slot));
+  const uint8_t *const numeric = agent->sections[UB_LABELS].bytes + agent->labels.numeric_mask;
+  if (result.value == NULL && (numeric[slot / 8] >> slot % 8 & 1)) {
+    uint32_t numbers = 0;
+    for (uint32_t token = from; token < to; token++)
+      if (answer->tokens[token].number) numbers++, result.number = (uint16_t)token;
+    if (numbers != 1) result.number = UB_NONE;
+  }
+  return result;
+}
+
+static void decode_slots(const ub_agent *agent, const uint8_t *text, const ub_logits *logits, ub_answer *answer) {
+  const uint32_t tags = 1 + 2 * (uint32_t)agent->labels.slots;
+  decode_tags(agent, logits, answer);
+  for (uint32_t token = 0; token < answer->token_count && answer->slot_count < UB_MAX_SLOTS;) {
+    const uint32_t tag = logits->scratch[token * tags];
+    const uint32_t from = token++;
+    if (tag == OUTSIDE) continue;
+    const uint32_t slot = (tag - 1) / 2;
+    while (token < answer->token_count && logits->scratch[token * tags] == inside_tag(slot)) token++;
+    answer->slots[answer->slot_count++] = make_slot(agent, text, answer, slot, from, token);
+  }
+}
+
+void ub_decode(const ub_agent *agent, const uint8_t *text, const ub_logits *logits, ub_answer *answer) {
+  answer->slot_count = 0;
+  decode_intent(agent, logits->classes, answer);
+  if (answer->accepted) decode_slots(agent, text, logits, answer);
+}

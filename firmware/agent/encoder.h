@@ -1,0 +1,25 @@
+/* The encoder: word pieces in, int8 logits out, with exactly the values of TFLite Micro's interpreter. */
+#ifndef UTTERBIT_ENCODER_H
+#define UTTERBIT_ENCODER_H
+
+#include "agent.h"
+
+typedef struct {
+  const int8_t *classes; /* [classes], from position 0 */
+  const int8_t *tags;    /* [positions - 1][tags], of the words */
+  uint8_t *scratch;      /* [positions - 1][tags], free for the decoder */
+} ub_logits;
+
+/* Bytes of arena that a sentence of `positions` (words + 1) needs. */
+uint32_t ub_encoder_arena(const ub_encoder_header *encoder, const uint8_t *section, uint32_t positions);
+
+/* Sums the rows of every token's pieces into the encoder's input, int8_t[tokens + 1][E], and returns it. */
+const int8_t *ub_embed(const ub_agent *agent, const uint8_t *text, const ub_token *tokens, uint32_t count);
+
+/* Runs the encoder over `positions` embeddings that ub_embed() has left in the arena. */
+ub_logits ub_encode(const ub_agent *agent, uint32_t positions);
+
+/* The same from given embeddings int8_t[positions][E], which are copied into the arena first. */
+ub_logits ub_encode_embeddings(const ub_agent *agent, const int8_t *embeddings, uint32_t positions);
+
+#endif
