@@ -1,0 +1,1 @@
+"""Data, teacher and student: everything up to a trained student on disk."""

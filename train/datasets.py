@@ -1,0 +1,642 @@
+"""Data sets by name or folder, in one form: labelled sentences in three parts, value tables, where it all came from.
+
+Public sets are downloaded from their homes into the cache, each file against its SHA-256; ``data_dir`` takes a local
+copy instead. They are not part of the project: heed their licences.
+
+=========  ========================================================  =====================================================
+``home``   Home Assistant's commands, generated                      home-assistant-intents (Apache-2.0), train/home
+``snips``  SNIPS, the joint split 13,084/700/700                     CC0 1.0, Coucke et al. 2018; split of Goo et al. 2018
+``hwu64``  HWU64, fold 1 of the published ten                        CC BY 4.0, Liu et al. 2019
+``clinc150`` CLINC150, intents only, with out-of-scope sentences     CC BY 3.0, Larson et al. 2019
+``atis``   ATIS: yours, as ``seq.in``/``seq.out``/``label`` folders  LDC
+``slurp``  SLURP                                                     CC BY 4.0, Bastianelli et al. 2020
+=========  ========================================================  =====================================================
+"""
+
+import csv
+import hashlib
+import io
+import json
+import random
+import re
+import urllib.error
+import urllib.request
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.progress import Progress
+
+from train import home
+from train.errors import UserError
+from train.examples import Example, Slot, Value, read_jsonl, write_atomic, write_jsonl
+from train.home.outside import PUBLIC_INTENTS
+
+PARTS = ("train", "valid", "test")
+NAMED = ("home", "snips", "hwu64", "clinc150", "atis", "slurp")
+VALID_SHARE = 0.1
+"""Share of training that is split off for validation where a set has no such part."""
+
+
+@dataclass
+class DataSet:
+    """A data set as training takes it."""
+
+    name: str
+    language: str
+    train: list[Example]
+    valid: list[Example]
+    test: list[Example]
+    values: dict[str, dict[str, Value]] = field(default_factory=dict)
+    """Per slot: words in lowercase to their normalised value. Words that are their own value are left out; digits
+    are read as numbers and need no entry."""
+    numeric_slots: list[str] = field(default_factory=list)
+    """Slots that take plain numbers."""
+    unlabelled: list[str] = field(default_factory=list)
+    """Sentences without a label."""
+    provenance: dict[str, Any] = field(default_factory=dict)
+    """Source, seed, versions, licence: what it takes to make it again."""
+
+
+def load(
+    name_or_path: str,
+    *,
+    data_dir: Path | None,
+    language: str = "en",
+    seed: int = 1,
+    size: int | None = None,
+    cache_dir: Path,
+) -> DataSet:
+    """Load a named data set, a folder of JSON lines, a folder of hassil YAML, or Rasa NLU YAML (file or folder).
+
+    data_dir: local copies of public sets (``data_dir/snips``, or ``data_dir`` is that folder); for ``home``, sentences
+    of those found there that no home serves train rejection. language and size (training sentences) matter only where
+    sentences are generated. cache_dir: where downloads are kept.
+    Raises UserError for what is unknown, missing, empty or broken, and for a label that training lacks.
+    """
+    if name_or_path == "home":
+        dataset = _load_home(data_dir, language, seed, size)
+    elif name_or_path in NAMED:
+        dataset = _load_public(name_or_path, data_dir, seed, cache_dir)
+    else:
+        path = Path(name_or_path)
+        if not path.exists():
+            raise UserError(
+                f"data set {name_or_path!r} is unknown and no such path exists; "
+                f"expected {', '.join(NAMED)}, or a folder with train.jsonl, hassil YAML or Rasa NLU YAML"
+            )
+        dataset = _load_path(path, language, seed, size)
+    _check(dataset)
+    return dataset
+
+
+def save(dataset: DataSet, folder: Path) -> None:
+    """Write a data set as a folder that ``load`` takes, each file atomically; the manifest goes last."""
+    for part in PARTS:
+        examples = getattr(dataset, part)
+        if examples or part == "train":
+            write_jsonl(folder / f"{part}.jsonl", examples)
+    if dataset.unlabelled:
+        write_atomic(folder / "unlabelled.txt", "".join(f"{text}\n" for text in dataset.unlabelled))
+    write_atomic(
+        folder / "values.json", _json({"numeric_slots": dataset.numeric_slots, "values": dataset.values})
+    )
+    manifest = {"name": dataset.name, "language": dataset.language, "provenance": dataset.provenance}
+    write_atomic(folder / "provenance.json", _json(manifest))
+
+
+def unlabelled(name: str, data_dir: Path | None, *, cache_dir: Path | None = None) -> list[str]:
+    """The training sentences of a named public set without their labels, each once, in order.
+
+    Raises UserError where the set is neither in data_dir nor in the cache and cannot be downloaded.
+    """
+    if name not in NAMED or name == "home":
+        raise UserError(f"unlabelled text {name!r} is unknown; expected {', '.join(NAMED[1:])}")
+    dataset = _load_public(name, data_dir, 1, cache_dir or Path("build/cache"))
+    return list(dict.fromkeys(example.text for example in dataset.train))
+
+
+def _json(record: object) -> str:
+    return json.dumps(record, ensure_ascii=False, indent=1) + "\n"
+
+
+def _check(dataset: DataSet) -> None:
+    """Refuse what cannot be trained on or scored: nothing to learn, or labels that training never shows."""
+    if not dataset.train:
+        raise UserError(f"data set {dataset.name}: training is empty; it needs at least one example")
+    if not any(example.intent for example in dataset.train):
+        raise UserError(f"data set {dataset.name}: training has no intent; every example is out of scope")
+    intents = {example.intent for example in dataset.train} | {None}
+    slots = {slot.slot for example in dataset.train for slot in example.slots}
+    for part in PARTS[1:]:
+        for example in getattr(dataset, part):
+            missing = [repr(example.intent)] if example.intent not in intents else []
+            missing += [repr(slot.slot) for slot in example.slots if slot.slot not in slots]
+            if missing:
+                raise UserError(
+                    f"data set {dataset.name}: label {missing[0]} of {part} is missing in training "
+                    f"({example.text!r}); add examples of it to training or take it out of {part}"
+                )
+
+
+def _load_home(data_dir: Path | None, language: str, seed: int, size: int | None) -> DataSet:
+    foreign: list[str] = []
+    sources = []
+    if language == "en" and data_dir is not None:
+        for name, intents in PUBLIC_INTENTS.items():
+            if _local(name, data_dir) is not None:
+                outside = {*intents, None} if "oos" in intents else set(intents)
+                public = _load_public(name, data_dir, seed, data_dir)
+                foreign += [example.text for example in public.train if example.intent in outside]
+                sources.append(f"{name} ({public.provenance['licence']})")
+    made = home.generate(language, seed, size, foreign, ", ".join(sources))
+    return DataSet(
+        "home",
+        language,
+        made.parts["train"],
+        made.parts["valid"],
+        made.parts["test"],
+        values=made.values,
+        numeric_slots=made.numeric_slots,
+        provenance=made.provenance,
+    )
+
+
+# --- folders -------------------------------------------------------------------------------------------------------
+
+
+def _load_path(path: Path, language: str, seed: int, size: int | None) -> DataSet:
+    if (path / "train.jsonl").is_file():
+        return _load_jsonl(path, language)
+    found = [path] if path.is_file() else sorted((*path.glob("**/*.yaml"), *path.glob("**/*.yml")))
+    if not found:
+        raise UserError(f"{path}: holds neither train.jsonl nor YAML; expected one of them")
+    documents = [(file, _yaml(file)) for file in found]
+    if any("intents" in document and isinstance(document["intents"], dict) for _, document in documents):
+        return _load_hassil(path, documents, language, seed, size)
+    if any("nlu" in document for _, document in documents):
+        return _load_rasa(path, documents, language, seed)
+    raise UserError(f'{path}: expected hassil YAML (a mapping "intents:") or Rasa NLU YAML (a list "nlu:")')
+
+
+def _load_jsonl(folder: Path, language: str) -> DataSet:
+    parts = {
+        part: read_jsonl(folder / f"{part}.jsonl") if (folder / f"{part}.jsonl").is_file() else []
+        for part in PARTS
+    }
+    dataset = DataSet(folder.resolve().name, language, **parts, provenance={"data": folder.resolve().name})
+    manifest = folder / "provenance.json"
+    if manifest.is_file():
+        record = _load_json(manifest)
+        dataset.name, dataset.language = (
+            str(record.get("name", dataset.name)),
+            str(record.get("language", language)),
+        )
+        dataset.provenance = dict(record.get("provenance", dataset.provenance))
+    tables = folder / "values.json"
+    if tables.is_file():
+        record = _load_json(tables)
+        values, numeric = record.get("values", {}), record.get("numeric_slots", [])
+        if (
+            not _is_tables(values)
+            or not isinstance(numeric, list)
+            or not all(isinstance(n, str) for n in numeric)
+        ):
+            raise UserError(
+                f'{tables}: expected {{"numeric_slots": [slot…], "values": {{slot: {{words: value}}}}}}'
+            )
+        dataset.values, dataset.numeric_slots = values, numeric
+    sentences = folder / "unlabelled.txt"
+    if sentences.is_file():
+        dataset.unlabelled = [line for line in _text(sentences).splitlines() if line.strip()]
+    return dataset
+
+
+def _is_tables(values: object) -> bool:
+    return isinstance(values, dict) and all(
+        isinstance(table, dict)
+        and all(isinstance(value, Value) and not isinstance(value, bool) for value in table.values())
+        for table in values.values()
+    )
+
+
+def _load_json(path: Path) -> dict[str, Any]:
+    try:
+        record = json.loads(_text(path))
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}:{error.lineno}: broken JSON ({error.msg})") from None
+    if not isinstance(record, dict):
+        raise UserError(f"{path}: expected a JSON object")
+    return record
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path}: not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8"
+        ) from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def _yaml(path: Path) -> dict[str, Any]:
+    try:
+        document = yaml.safe_load(_text(path))
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: broken YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(document, dict):
+        raise UserError(f"{path}: expected a YAML mapping")
+    return document
+
+
+def _load_hassil(
+    path: Path, documents: Sequence[tuple[Path, dict[str, Any]]], language: str, seed: int, size: int | None
+) -> DataSet:
+    merged: dict[str, Any] = {"language": language, "intents": {}, "lists": {}, "expansion_rules": {}}
+    for file, document in documents:
+        merged["language"] = document.get("language", merged["language"])
+        for key in ("lists", "expansion_rules"):
+            merged[key].update(document.get(key) or {})
+        for intent, body in (document.get("intents") or {}).items():
+            if not isinstance(body, dict) or not isinstance(body.get("data"), list):
+                raise UserError(f'{file}: intent {intent!r} needs a list "data:" with blocks of "sentences:"')
+            merged["intents"].setdefault(intent, {"data": []})["data"] += body["data"]
+    made = home.generate_from(merged, path.name, seed, size)
+    return DataSet(
+        path.stem,
+        merged["language"],
+        made.parts["train"],
+        made.parts["valid"],
+        made.parts["test"],
+        values=made.values,
+        numeric_slots=made.numeric_slots,
+        provenance=made.provenance,
+    )
+
+
+_RASA_ENTITY = re.compile(r"\[([^\]]+)\](?:\(([^)]+)\)|(\{[^}]*\}))")
+
+
+def _load_rasa(
+    path: Path, documents: Sequence[tuple[Path, dict[str, Any]]], language: str, seed: int
+) -> DataSet:
+    """Rasa 2 and 3 NLU data: intents with ``[words](entity:value)`` or ``[words]{"entity": …}``, and synonyms."""
+    examples: list[Example] = []
+    synonyms: dict[str, str] = {}
+    for file, document in documents:
+        for item in document.get("nlu") or []:
+            if not isinstance(item, dict):
+                raise UserError(f"{file}: each item of nlu: must be a mapping")
+            if "synonym" in item:
+                for line in _rasa_lines(item):
+                    synonyms[line.lower()] = str(item["synonym"])
+            elif "intent" in item:
+                intent = str(item["intent"]).split("/")[0]
+                label = None if intent in ("nlu_fallback", "out_of_scope") else intent
+                examples += [_rasa_example(line, label, file) for line in _rasa_lines(item)]
+    examples = [
+        Example(
+            example.text,
+            example.intent,
+            tuple(
+                Slot(s.slot, s.start, s.end, s.value or synonyms.get(example.text[s.start : s.end].lower()))
+                for s in example.slots
+            ),
+        )
+        for example in examples
+    ]
+    values: dict[str, dict[str, Value]] = defaultdict(dict)
+    for example in examples:
+        for slot in example.slots:
+            if slot.value is not None:
+                values[slot.slot][example.text[slot.start : slot.end].lower()] = slot.value
+    train, valid = split_off(examples, seed)
+    provenance = {"data": path.name, "format": "Rasa NLU YAML", "seed": seed}
+    return DataSet(path.stem, language, train, valid, [], values=dict(values), provenance=provenance)
+
+
+def _rasa_lines(item: Mapping[str, Any]) -> list[str]:
+    body = item.get("examples") or ""
+    if isinstance(body, list):
+        return [str(line["text"] if isinstance(line, dict) else line).strip() for line in body]
+    return [line.strip()[1:].strip() for line in str(body).splitlines() if line.strip().startswith("-")]
+
+
+def _rasa_example(line: str, intent: str | None, file: Path) -> Example:
+    text, slots, last = "", [], 0
+    for match in _RASA_ENTITY.finditer(line):
+        words, short, long = match.groups()
+        value: Value | None
+        if short is not None:
+            slot, _, shown = short.partition(":")
+            value = shown or None
+        else:
+            try:
+                record = json.loads(long)
+                slot, value = record["entity"], record.get("value")
+            except (json.JSONDecodeError, KeyError, TypeError):
+                raise UserError(f'{file}: {line!r}: expected {{"entity": "name", …}} after [words]') from None
+        text += line[last : match.start()]
+        slots.append(Slot(slot, len(text), len(text) + len(words), value))
+        text += words
+        last = match.end()
+    text += line[last:]
+    if not text:
+        raise UserError(f"{file}: an example of intent {intent!r} is empty")
+    return Example(text, intent, tuple(slots) if intent else ())
+
+
+def split_off(examples: Sequence[Example], seed: int) -> tuple[list[Example], list[Example]]:
+    """A seeded tenth for validation, no intent losing its last example or slot to it: (training, validation)."""
+    order = list(range(len(examples)))
+    random.Random(f"{seed}/valid").shuffle(order)
+    left = Counter(label for example in examples for label in _labels(example))
+    wanted = round(len(examples) * VALID_SHARE)
+    chosen: set[int] = set()
+    for index in order:
+        if len(chosen) == wanted:
+            break
+        labels = Counter(_labels(examples[index]))
+        if all(left[label] > count for label, count in labels.items()):
+            left -= labels
+            chosen.add(index)
+    train = [example for index, example in enumerate(examples) if index not in chosen]
+    return train, [examples[index] for index in sorted(chosen)]
+
+
+def _labels(example: Example) -> list[str]:
+    return [f"intent {example.intent}", *(f"slot {slot.slot}" for slot in example.slots)]
+
+
+# --- public sets ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Public:
+    """Where a public set is at home."""
+
+    licence: str
+    citation: str
+    url: str
+    """Of a folder that is pinned to a commit where the home has commits."""
+    files: tuple[str, ...]
+    """Paths below ``url``. Their SHA-256 are in checksums.sha256; that of a file which is not listed there is
+    recorded at the first download, beside the cached file, and must be the same ever after (trust on first use)."""
+    read: Callable[[Path, int], dict[str, list[Example]]]
+    """Examples by part, from a folder that has the files; the second argument is the seed of a split."""
+    probe: str
+    """Pattern of a file that a local copy has."""
+
+
+def _load_public(name: str, data_dir: Path | None, seed: int, cache_dir: Path) -> DataSet:
+    public = PUBLIC[name]
+    folder = _local(name, data_dir) if data_dir is not None else None
+    local = folder is not None
+    if folder is None:
+        if not public.files:
+            where = f"{data_dir} does not hold it" if data_dir is not None else "it is not free to download"
+            raise UserError(
+                f"data set {name}: {where}; give --data-dir with a folder {name}/ that has train/, valid/ and test/, "
+                "each with seq.in, seq.out and label"
+            )
+        folder = _download(name, public, cache_dir)
+    parts = public.read(folder, seed)
+    provenance = {
+        "data": name,
+        "licence": public.licence,
+        "citation": public.citation,
+        "source": "local copy" if local else public.url,
+        "seed": seed,
+    }
+    return DataSet(
+        name,
+        "en",
+        parts.get("train", []),
+        parts.get("valid", []),
+        parts.get("test", []),
+        provenance=provenance,
+    )
+
+
+def _local(name: str, data_dir: Path) -> Path | None:
+    if not data_dir.is_dir():
+        raise UserError(f"--data-dir {data_dir} is not a folder")
+    return next(
+        (folder for folder in (data_dir / name, data_dir) if any(folder.glob(PUBLIC[name].probe))), None
+    )
+
+
+def _download(name: str, public: Public, cache_dir: Path) -> Path:
+    folder = cache_dir / name
+    known = dict(
+        reversed(line.split(maxsplit=1))
+        for line in (files("train") / "checksums.sha256").read_text(encoding="utf-8").splitlines()
+    )
+    missing = [path for path in public.files if not (folder / path).is_file()]
+    with Progress(transient=True) as progress:
+        for path in progress.track(missing, description=f"downloading {name}"):
+            content = _fetch(f"{public.url}/{path}", name)
+            digest = hashlib.sha256(content).hexdigest()
+            note = folder / f"{path}.sha256"
+            expected = known.get(f"{name}/{path}") or (note.read_text().strip() if note.is_file() else digest)
+            if digest != expected:
+                raise UserError(
+                    f"data set {name}: {path} from {public.url} has SHA-256 {digest}, expected {expected}; "
+                    "the file was changed or cut short: try again, or give a local copy with --data-dir"
+                )
+            write_atomic(note, digest + "\n")
+            write_atomic(folder / path, content)
+    return folder
+
+
+def _fetch(url: str, name: str) -> bytes:
+    try:
+        with urllib.request.urlopen(url, timeout=60) as response:  # noqa: S310 - the scheme is fixed above
+            body: bytes = response.read()
+            return body
+    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+        reason = getattr(error, "reason", error)
+        raise UserError(
+            f"data set {name}: {url} cannot be downloaded ({reason}); give a local copy with --data-dir"
+        ) from None
+
+
+def _read_sequences(folder: Path, _seed: int) -> dict[str, list[Example]]:
+    """``part/seq.in`` (words), ``part/seq.out`` (BIO tags) and ``part/label``, a sentence a line."""
+    parts = {}
+    for part, names in (("train", ("train",)), ("valid", ("valid", "dev")), ("test", ("test",))):
+        where = next((folder / name for name in names if (folder / name / "seq.in").is_file()), None)
+        if where is not None:
+            parts[part] = _read_sequence_part(where)
+    return parts
+
+
+def _read_sequence_part(folder: Path) -> list[Example]:
+    columns = [_text(folder / name).splitlines() for name in ("seq.in", "seq.out", "label")]
+    if len({len(column) for column in columns}) != 1:
+        raise UserError(
+            f"{folder}: seq.in, seq.out and label have {', '.join(str(len(c)) for c in columns)} lines"
+        )
+    examples = []
+    for number, (words, tags, intent) in enumerate(zip(*columns, strict=True), 1):
+        if len(words.split()) != len(tags.split()):
+            raise UserError(
+                f"{folder}/seq.out:{number}: {len(tags.split())} tags for {len(words.split())} words"
+            )
+        examples.append(from_bio(words.split(), tags.split(), intent.strip()))
+    return examples
+
+
+def from_bio(words: Sequence[str], tags: Sequence[str], intent: str | None) -> Example:
+    """An example from words and their BIO tags; an I- that follows no such slot begins one (as conlleval has it)."""
+    text, slots = "", []
+    name, start, end = "", 0, 0
+    for word, tag in zip(words, tags, strict=True):
+        text += " " if text else ""
+        if name and tag != f"I-{name}":
+            slots.append(Slot(name, start, end))
+            name = ""
+        if tag != "O":
+            if not name:
+                name, start = tag[2:], len(text)
+            end = len(text) + len(word)
+        text += word
+    if name:
+        slots.append(Slot(name, start, end))
+    return Example(text, intent, tuple(slots))
+
+
+_HWU_SLOT = re.compile(r"\[\s*([^\]:]+?)\s*:\s*([^\]]*?)\s*\]")
+
+
+def _read_hwu64(folder: Path, seed: int) -> dict[str, list[Example]]:
+    """One CSV an intent, sentences as ``wake me at [time : five am]``; a tenth is split off for validation."""
+    parts = {}
+    for part, names in (("train", ("train", "trainset")), ("test", ("test", "testset/csv", "testset"))):
+        where = next((folder / name for name in names if any((folder / name).glob("*.csv"))), None)
+        if where is None:
+            continue
+        examples = []
+        for path in sorted(where.glob("*.csv")):
+            for row in csv.DictReader(io.StringIO(_text(path)), delimiter=";"):
+                example = _hwu_example(row, path)
+                if example is not None:
+                    examples.append(example)
+        parts[part] = examples
+    if "train" in parts:
+        parts["train"], parts["valid"] = split_off(parts["train"], seed)
+    return parts
+
+
+def _hwu_example(row: Mapping[str, str | None], path: Path) -> Example | None:
+    annotation, scenario, intent = row.get("answer_annotation"), row.get("scenario"), row.get("intent")
+    if annotation is None or scenario is None or intent is None:
+        raise UserError(f"{path}: expected the columns scenario;intent;answer_annotation")
+    text, slots, last = "", [], 0
+    annotation = " ".join(annotation.split())
+    for match in _HWU_SLOT.finditer(annotation):
+        text += annotation[last : match.start()]
+        if match[2]:
+            slots.append(Slot(match[1], len(text), len(text) + len(match[2])))
+        text += match[2]
+        last = match.end()
+    text += annotation[last:]
+    return Example(text, f"{scenario}_{intent}", tuple(slots)) if text.strip() else None
+
+
+def _read_clinc150(folder: Path, _seed: int) -> dict[str, list[Example]]:
+    """``data_full.json``: lists of [text, intent]; out-of-scope sentences get no intent."""
+    path = next(
+        p for name in ("data_full.json", "data_full_train_val.json") if (p := folder / name).is_file()
+    )
+    record = _load_json(path)
+    parts: dict[str, list[Example]] = {}
+    for part, key in (("train", "train"), ("valid", "val"), ("test", "test")):
+        pairs = [*record.get(key, []), *record.get(f"oos_{key}", [])]
+        if pairs:
+            parts[part] = [Example(text, None if intent == "oos" else intent) for text, intent in pairs]
+    return parts
+
+
+def _read_slurp(folder: Path, _seed: int) -> dict[str, list[Example]]:
+    """JSON lines with tokens and entity spans over tokens; the intent is scenario_action."""
+    parts = {}
+    for part, stem in (("train", "train"), ("valid", "devel"), ("test", "test")):
+        path = folder / f"{stem}.jsonl"
+        if path.is_file():
+            parts[part] = [
+                _slurp_example(line, path, number)
+                for number, line in enumerate(_text(path).splitlines(), 1)
+                if line
+            ]
+    return parts
+
+
+def _slurp_example(line: str, path: Path, number: int) -> Example:
+    try:
+        record = json.loads(line)
+        words = [str(token["surface"]) for token in record["tokens"]]
+        tags = ["O"] * len(words)
+        for entity in record["entities"]:
+            for place, index in enumerate(entity["span"]):
+                tags[index] = ("I-" if place else "B-") + entity["type"]
+        return from_bio(words, tags, f"{record['scenario']}_{record['action']}")
+    except (json.JSONDecodeError, KeyError, IndexError, TypeError) as error:
+        raise UserError(f"{path}:{number}: not SLURP's format ({type(error).__name__}: {error})") from None
+
+
+_HWU64_INTENTS = ["alarm_query", "alarm_remove", "alarm_set", "audio_volume_down", "audio_volume_mute", "audio_volume_upcalendar_query", "calendar_remove", "calendar_set", "cooking_recipe", "datetime_convert", "datetime_queryemail_addcontact", "email_query", "email_querycontact", "email_sendemail", "general_affirm", "general_commandstopgeneral_confirm", "general_dontcare", "general_explain", "general_joke", "general_negate", "general_praisegeneral_quirky", "general_repeat", "iot_cleaning", "iot_coffee", "iot_hue_lightchange", "iot_hue_lightdimiot_hue_lightoff", "iot_hue_lighton", "iot_hue_lightup", "iot_wemo_off", "iot_wemo_on", "lists_createoraddlists_query", "lists_remove", "music_likeness", "music_query", "music_settings", "news_query", "play_audiobookplay_game", "play_music", "play_podcasts", "play_radio", "qa_currency", "qa_definition", "qa_factoid", "qa_maths", "qa_stockrecommendation_events", "recommendation_locations", "recommendation_movies", "social_post", "social_querytakeaway_order", "takeaway_query", "transport_query", "transport_taxi", "transport_ticket", "transport_trafficweather_query"]
+
+_RAW = "https://raw.githubusercontent.com"
+
+PUBLIC = {
+    "snips": Public(
+        licence="CC0 1.0",
+        citation="Coucke et al. 2018, arXiv 1805.10190; split of Goo et al. 2018",
+        url=f"{_RAW}/MiuLab/SlotGated-SLU/master/data/snips",
+        files=tuple(f"{part}/{name}" for part in PARTS for name in ("seq.in", "seq.out", "label")),
+        read=_read_sequences,
+        probe="train/seq.in",
+    ),
+    "hwu64": Public(
+        licence="CC BY 4.0",
+        citation="Liu et al. 2019, arXiv 1903.05566",
+        url=f"{_RAW}/xliuhw/NLU-Evaluation-Data/4356cd6db2c7d8cb21789d6203e57c580a91de44/CrossValidation/"
+        "autoGeneFromRealAnno/autoGene_2018_03_22-13_01_25_169/CrossValidation/KFold_1",
+        files=tuple(
+            f"{part}/{intent}.csv" for part in ("trainset", "testset/csv") for intent in _HWU64_INTENTS
+        ),
+        read=_read_hwu64,
+        probe="train*/*.csv",
+    ),
+    "clinc150": Public(
+        licence="CC BY 3.0",
+        citation="Larson et al. 2019, arXiv 1909.02027",
+        url=f"{_RAW}/clinc/oos-eval/48a0e1cff8f43dd4d0836ecb4ed5df08733e3d2e/data",
+        files=("data_full.json",),
+        read=_read_clinc150,
+        probe="data_full*.json",
+    ),
+    "atis": Public(
+        licence="LDC user agreement",
+        citation="Hemphill et al. 1990; split of Goo et al. 2018",
+        url="",
+        files=(),
+        read=_read_sequences,
+        probe="train/seq.in",
+    ),
+    "slurp": Public(
+        licence="CC BY 4.0",
+        citation="Bastianelli et al. 2020, arXiv 2011.13205",
+        url=f"{_RAW}/pswietojanski/slurp/32d6cce73781003a6449fbbbbf30b42f635d4b10/dataset/slurp",
+        files=("train.jsonl", "devel.jsonl", "test.jsonl"),
+        read=_read_slurp,
+        probe="devel.jsonl",
+    ),
+}

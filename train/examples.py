@@ -1,0 +1,161 @@
+"""Labelled sentences and their JSON-lines form: the contract's "Examples" format, read and written here only.
+
+A line is ``{"text": …, "intent": … or null, "slots": [{"slot", "start", "end", "value"?}], "implied"?: {…}}``.
+``start``/``end`` count Unicode code points, end exclusive; spans do not overlap.
+"""
+
+import json
+import math
+import os
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from train.errors import UserError
+
+Value = int | float | str
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A labelled span of a sentence."""
+
+    slot: str
+    """Name of the slot."""
+    start: int
+    """First code point."""
+    end: int
+    """One past the last code point."""
+    value: Value | None = None
+    """Normalised value (30 for "thirty"); None where the text is the value."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """A sentence with its label."""
+
+    text: str
+    intent: str | None
+    """None is out of scope."""
+    slots: tuple[Slot, ...] = ()
+    """Ordered by start, not overlapping."""
+    implied: tuple[tuple[str, str], ...] = ()
+    """Slots that the intent carries without a word for them, sorted; an object in JSON."""
+
+
+def read_jsonl(path: Path) -> list[Example]:
+    """Read examples; blank lines are skipped.
+
+    Raises UserError with file and line where a line is not valid JSON or breaks the format.
+    """
+    examples = []
+    try:
+        with path.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    try:
+                        examples.append(example_from_json(json.loads(line)))
+                    except json.JSONDecodeError as error:
+                        raise UserError(
+                            f"{path}:{number}: broken JSON ({error.msg} at column {error.colno}); "
+                            "each line must be one whole JSON object"
+                        ) from None
+                    except ValueError as error:
+                        raise UserError(f"{path}:{number}: {error}") from None
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path}: not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8"
+        ) from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    return examples
+
+
+def write_jsonl(path: Path, examples: Iterable[Example]) -> None:
+    """Write examples, atomically: the file appears whole or not at all."""
+    lines = (json.dumps(example_to_json(example), ensure_ascii=False) + "\n" for example in examples)
+    write_atomic(path, "".join(lines))
+
+
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Write a file by way of a temporary one beside it and a rename; text as UTF-8. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def example_to_json(example: Example) -> dict[str, Any]:
+    """The JSON object of an example; ``value`` and ``implied`` are left out where there is none."""
+    slots = []
+    for slot in example.slots:
+        item: dict[str, Any] = {"slot": slot.slot, "start": slot.start, "end": slot.end}
+        if slot.value is not None:
+            item["value"] = slot.value
+        slots.append(item)
+    record: dict[str, Any] = {"text": example.text, "intent": example.intent, "slots": slots}
+    if example.implied:
+        record["implied"] = dict(example.implied)
+    return record
+
+
+def example_from_json(record: object) -> Example:
+    """Check one JSON object and make the example of it.
+
+    Raises ValueError, whose message says what is wrong with which key.
+    """
+    if not isinstance(record, dict):
+        raise ValueError(f"expected a JSON object, got {type(record).__name__}")
+    for key in ("text", "intent"):
+        if key not in record:
+            raise ValueError(f'key "{key}" is missing')
+    text, intent = record["text"], record["intent"]
+    if not isinstance(text, str):
+        raise ValueError('"text" must be a string')
+    if not text.strip():
+        raise ValueError('"text" is empty')
+    if intent is not None and (not isinstance(intent, str) or not intent):
+        raise ValueError('"intent" must be a string that is not empty, or null for out of scope')
+    items = record.get("slots", [])
+    if not isinstance(items, list):
+        raise ValueError('"slots" must be a list')
+    slots = sorted((_slot_from_json(item, text) for item in items), key=lambda slot: slot.start)
+    for left, right in zip(slots, slots[1:], strict=False):
+        if right.start < left.end:
+            raise ValueError(
+                f'slots "{left.slot}" [{left.start}, {left.end}) and "{right.slot}" [{right.start}, {right.end}) '
+                "overlap; spans must be disjoint"
+            )
+    implied = record.get("implied", {})
+    if not isinstance(implied, dict) or not all(isinstance(value, str) for value in implied.values()):
+        raise ValueError('"implied" must be an object with string values')
+    return Example(text, intent, tuple(slots), tuple(sorted(implied.items())))
+
+
+def _slot_from_json(item: object, text: str) -> Slot:
+    if not isinstance(item, dict):
+        raise ValueError("each slot must be a JSON object")
+    for key in ("slot", "start", "end"):
+        if key not in item:
+            raise ValueError(f'key "{key}" is missing in a slot')
+    name, start, end, value = item["slot"], item["start"], item["end"], item.get("value")
+    if not isinstance(name, str) or not name:
+        raise ValueError('"slot" must be a string that is not empty')
+    if type(start) is not int or type(end) is not int:
+        raise ValueError(f'"start" and "end" of slot "{name}" must be integers')
+    if not 0 <= start < end <= len(text):
+        raise ValueError(
+            f'span [{start}, {end}) of slot "{name}" is outside the text, which has {len(text)} code points'
+        )
+    finite = not isinstance(value, float) or math.isfinite(value)
+    if value is not None and (isinstance(value, bool) or not isinstance(value, Value) or not finite):
+        raise ValueError(f'"value" of slot "{name}" must be a number or a string')
+    return Slot(name, start, end, value)

@@ -1,0 +1,551 @@
+"""Home Assistant's commands as labelled sentences: its templates, a home's words, people's phrasing, and the rest.
+
+Labels are the intent, the slots by span, and the implied slots (domain, device_class …) that a block of templates
+carries without a word. ``implied.direction = down`` stands for Home Assistant's negative volume steps, whose number is
+spoken without its sign. Validation and test are made from templates and words that training never sees.
+"""
+
+import hashlib
+import random
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib.metadata import version
+from importlib.resources import files
+from typing import Any
+
+import yaml
+from hassil.intents import RangeType
+from hassil.util import is_template
+from home_assistant_intents import get_intents, get_languages
+from rich.progress import Progress
+
+from train import augment
+from train.errors import UserError
+from train.examples import Example, Slot, Value
+from train.home import english, outside
+from train.home.lexicon import Lexicon, Part
+from train.home.lexicon import load as load_lexicon
+from train.home.numbers import spoken
+from train.home.templates import (
+    AnyOrder,
+    Choice,
+    Closed,
+    Draw,
+    Node,
+    Open,
+    Range,
+    Template,
+    Text,
+    draw,
+    parse,
+    slot_nodes,
+)
+from train.home.templates import (
+    Sequence as NodeSequence,
+)
+
+SIZES: dict[Part, int] = {"train": 60_000, "valid": 3_000, "test": 3_000}
+OUT_OF_SCOPE: dict[Part, float] = {"train": 0.22, "valid": 0.2, "test": 0.2}
+"""Share of sentences that are out of scope."""
+HELD_OUT_TEMPLATES = 0.08
+"""Share of templates kept for validation, and again for test."""
+TEMPERATURE = 0.5
+"""A class (intent and implied slots) is drawn in proportion to its number of templates to this power."""
+DIGITS = 0.65
+"""Share of numbers in digits, where words are there too."""
+MAX_WORDS = 24
+MAX_SPOKEN = 400
+"""Most number words in the value table of a slot."""
+
+Label = tuple[str | None, tuple[tuple[str, str], ...]]
+Values = dict[str, dict[str, Value]]
+
+
+@dataclass(frozen=True)
+class Generated:
+    """Sentences for one language and what the chip must know to answer with values."""
+
+    parts: dict[Part, list[Example]]
+    values: Values
+    """Per slot: words, lowercase, to their value; words that are their own value are left out."""
+    numeric_slots: list[str]
+    provenance: dict[str, Any]
+
+
+def generate(
+    language: str, seed: int, size: int | None = None, foreign: Sequence[str] = (), foreign_source: str = ""
+) -> Generated:
+    """Generate the home data set.
+
+    size: training sentences (default 60,000); validation and test scale with it. foreign: sentences known to be out of
+    scope, mixed into training. The same arguments give the same sentences. Raises UserError for an unknown language.
+    """
+    templates, rejects = in_scope_templates(language), out_of_scope_templates(language)
+    skip_words = [
+        word for word in (get_intents(language) or {}).get("skip_words") or () if not is_template(word)
+    ]
+    made = _generate(templates, rejects, language, skip_words, seed, size, foreign, _phrasing_names(language))
+    made.provenance.update(
+        data="home",
+        out_of_scope_text={"source": foreign_source, "sentences": len(foreign)},
+        packages={name: version(name) for name in ("home-assistant-intents", "hassil", "unicode-rbnf")},
+    )
+    return made
+
+
+def generate_from(document: Mapping[str, Any], name: str, seed: int, size: int | None = None) -> Generated:
+    """Generate a data set from a document in hassil's intent format; ``name`` is its name in errors and provenance.
+
+    Lists that it leaves open (names, areas, wildcards) come from the language's lexicon. Rejection is trained with
+    fragments and noise.
+    """
+    language = str(document.get("language", "en"))
+    templates = parse(document, name)
+    if not templates:
+        raise UserError(f"{name}: has no sentences; expected intents with data and sentences")
+    skip_words = [word for word in document.get("skip_words") or () if not is_template(word)]
+    made = _generate(templates, [], language, skip_words, seed, size, ())
+    made.provenance.update(data=name, packages={name: version(name) for name in ("hassil", "unicode-rbnf")})
+    return made
+
+
+def _generate(
+    templates: Sequence[Template],
+    rejects: Sequence[Template],
+    language: str,
+    skip_words: Sequence[str],
+    seed: int,
+    size: int | None,
+    foreign: Sequence[str],
+    name_lists: Container[str] = (),
+) -> Generated:
+    lexica = load_lexicon(language)
+    values, numeric = value_tables(templates, language)
+    scale = 1.0 if size is None else size / SIZES["train"]
+    by_part = hold_out(templates, random.Random(f"{seed}/templates"))
+    rejects_by_part = hold_out(rejects, random.Random(f"{seed}/out of scope"))
+    adjacent = adjacent_intents(templates)
+    parts: dict[Part, list[Example]] = {}
+    seen: set[str] = set()
+    with Progress(transient=True) as progress:
+        part: Part
+        for part in ("train", "valid", "test"):
+            total = max(20, round(SIZES[part] * scale))
+            rejected = round(total * OUT_OF_SCOPE[part])
+            advance = partial(progress.advance, progress.add_task(f"{language} {part}", total=total))
+            rng = random.Random(f"{seed}/{language}/{part}")
+            maker = _Maker(language, lexica[part], values, skip_words, part, rng, adjacent)
+            worded = [restrict_lists(template, part, name_lists) for template in by_part[part]]
+            commands = _commands(maker, worded, total - rejected, seen, advance)
+            known = seen | {normal(example.text) for example in commands}
+            restricted = [restrict_lists(template, part) for template in rejects_by_part[part]]
+            strangers = foreign if part == "train" else ()
+            parts[part] = commands + _others(maker, restricted, worded, strangers, rejected, known, advance)
+            rng.shuffle(parts[part])
+            seen.update(normal(example.text) for example in parts[part])
+    sources = Counter(template.source for template in (*templates, *rejects))
+    provenance = {"language": language, "seed": seed, "templates": dict(sorted(sources.items()))}
+    return Generated(parts, values, sorted(numeric), provenance)
+
+
+def in_scope_templates(language: str) -> list[Template]:
+    """Home Assistant's templates for a language, and people's phrasing where there is a file of it."""
+    document = get_intents(language)
+    if document is None:
+        raise UserError(f"language {language!r} is unknown; Home Assistant has {', '.join(get_languages())}")
+    templates = parse(document, "home-assistant")
+    phrasing = _document("phrasing", language)
+    if phrasing is not None:
+        lists = {**document["lists"], **phrasing.get("lists", {})}
+        rules = {**document["expansion_rules"], **phrasing.get("expansion_rules", {})}
+        merged = {"language": language, **phrasing, "lists": lists, "expansion_rules": rules}
+        templates += parse(merged, "phrasing")
+    return templates
+
+
+def out_of_scope_templates(language: str) -> list[Template]:
+    """Templates of sentences that are no command, by group ("near_miss", "other", "impossible")."""
+    groups: dict[str, Any] = _document("out_of_scope", language) or {}
+    document = {
+        "language": language,
+        "lists": groups.get("lists", {}),
+        "expansion_rules": groups.get("expansion_rules", {}),
+        "intents": {
+            name: {"data": [{"sentences": groups[name]}]}
+            for name in ("near_miss", "other")
+            if groups.get(name)
+        },
+    }
+    if language == "en":
+        document["intents"]["impossible"] = {"data": [{"sentences": list(outside.IMPOSSIBLE)}]}
+    return [replace(template, intent=None, implied=()) for template in parse(document, "out of scope")]
+
+
+def _phrasing_names(language: str) -> frozenset[str]:
+    """Lists of people's phrasing that hold names and the like: plain words without values."""
+    lists = (_document("phrasing", language) or {}).get("lists", {})
+    return frozenset(
+        name
+        for name, body in lists.items()
+        if all(isinstance(value, str) for value in body.get("values", [{}]))
+    )
+
+
+def _document(folder: str, language: str) -> dict[str, Any] | None:
+    path = files(__package__) / folder / f"{language}.yaml"
+    if not path.is_file():
+        return None
+    loaded: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return loaded
+
+
+def hold_out(templates: Sequence[Template], rng: random.Random) -> dict[Part, list[Template]]:
+    """Set templates aside for validation and test: 8% each.
+
+    Every block that shares a label and its slots keeps at least half of its templates in training, so no class and no
+    slot is missing there; classes with several templates to spare get some in both parts first.
+    """
+    groups: dict[object, int] = Counter(_kin(template) for template in templates)
+    left = dict(groups)
+    wanted = max(1, round(len(templates) * HELD_OUT_TEMPLATES))
+    held: dict[Part, list[int]] = {"valid": [], "test": []}
+    taken: set[int] = set()
+    order = list(range(len(templates)))
+    rng.shuffle(order)
+    per_class: Counter[Label] = Counter()
+    for limit in (2, len(templates)):
+        for index in order:
+            template = templates[index]
+            kin, label = _kin(template), (template.intent, template.implied)
+            part: Part = "valid" if len(held["valid"]) < len(held["test"]) else "test"
+            if len(held[part]) >= wanted or index in taken or per_class[label] >= limit:
+                continue
+            if left[kin] - 1 >= max(1, groups[kin] / 2):
+                left[kin] -= 1
+                per_class[label] += 1
+                taken.add(index)
+                held[part].append(index)
+    if not held["valid"]:  # too few to set any aside
+        return {"train": list(templates), "valid": list(templates), "test": list(templates)}
+    return {
+        "train": [template for index, template in enumerate(templates) if index not in taken],
+        "valid": [templates[index] for index in sorted(held["valid"])],
+        "test": [templates[index] for index in sorted(held["test"])],
+    }
+
+
+def _kin(template: Template) -> tuple[object, ...]:
+    return (template.intent, template.implied, template.slots, template.block)
+
+
+def restrict_lists(template: Template, part: Part, lists: Container[str] | None = None) -> Template:
+    """The template with only those list values that belong to a part, so that no other part uses them.
+
+    lists: names of the lists to cut; all where it is None. Lists of fewer than five values are left whole.
+    """
+
+    def restrict(node: Node) -> Node:
+        if isinstance(node, NodeSequence):
+            return NodeSequence(tuple(map(restrict, node.items)))
+        if isinstance(node, Choice):
+            return Choice(tuple(map(restrict, node.items)), node.optional)
+        if isinstance(node, AnyOrder):
+            return AnyOrder(tuple(map(restrict, node.items)))
+        if isinstance(node, Closed) and (lists is None or node.list_name in lists) and len(node.values) >= 5:
+            ordered = sorted(node.values, key=lambda item: _digest(node.list_name, repr(item[0])))
+            held = max(1, len(ordered) // 10)
+            cut = {"valid": ordered[:held], "test": ordered[held : 2 * held], "train": ordered[2 * held :]}
+            return replace(node, values=tuple(cut[part]))
+        return node
+
+    return replace(template, node=restrict(template.node))
+
+
+def _digest(*words: str) -> bytes:
+    return hashlib.sha256("\0".join(words).encode()).digest()
+
+
+def adjacent_intents(templates: Iterable[Template]) -> frozenset[str | None]:
+    """Intents with a command in which an area may stand right before a name, as its own slot."""
+    return frozenset(
+        template.intent
+        for template in templates
+        if re.search(r"\{area\}\s*(\[<the>\]\s*)?\{name\}", template.text)
+    )
+
+
+def value_tables(templates: Iterable[Template], language: str) -> tuple[Values, set[str]]:
+    """Words to values per slot, and the slots that take plain numbers.
+
+    Where lists disagree on a word, a word that is its own value wins, then the list that comes first.
+    """
+    tables: dict[str, dict[str, Value]] = defaultdict(dict)
+    numbers: dict[str, set[int | float]] = defaultdict(set)
+    for template in templates:
+        for node in slot_nodes(template.node):
+            if isinstance(node, Closed):
+                for words, value in node.values:
+                    for text in _texts(words):
+                        table = tables[node.slot]
+                        table[text] = text if value in (text, None) else table.get(text, value)
+            elif isinstance(node, Range):
+                numbers[node.slot].update(n for n in node.numbers.get_numbers() if isinstance(n, int))
+                numbers[node.slot].update(range(101))
+    for slot, wanted in numbers.items():
+        counted = {text: number for number in sorted(wanted) for text in spoken(number, language)}
+        tables[slot] = {**dict(list(counted.items())[:MAX_SPOKEN]), **tables[slot]}
+    return (
+        {
+            slot: {text: value for text, value in sorted(table.items()) if text != value}
+            for slot, table in sorted(tables.items())
+            if any(text != value for text, value in table.items())
+        },
+        set(numbers),
+    )
+
+
+def _texts(node: Node, limit: int = 200) -> list[str]:
+    """The texts that a list's value stands for, lowercase, at most ``limit``."""
+
+    def walk(node: Node) -> list[str]:
+        if isinstance(node, Text):
+            return [node.text]
+        if isinstance(node, Choice):
+            return [text for item in node.items for text in walk(item)] + ([""] if node.optional else [])
+        if isinstance(node, NodeSequence | AnyOrder):
+            texts = [""]
+            for item in node.items:
+                texts = [left + right for left in texts for right in walk(item)][:limit]
+            return texts
+        return []
+
+    return [text for text in dict.fromkeys(" ".join(text.lower().split()) for text in walk(node)) if text]
+
+
+def normal(text: str) -> str:
+    """What two writings of one sentence have in common: letters and digits in lowercase, single spaces.
+
+    Apostrophes are dropped, other marks separate words.
+    """
+    text = text.lower().replace("'", "").replace("’", "").replace("%", " percent ")
+    return " ".join(re.sub(r"[^\w°]+", " ", text).split())
+
+
+class _Maker:
+    """Draws sentences for one part: fills the templates from its lexicon and drops what nobody would say."""
+
+    def __init__(
+        self,
+        language: str,
+        lexicon: Lexicon,
+        values: Values,
+        skip_words: Sequence[str],
+        part: Part,
+        rng: random.Random,
+        adjacent: frozenset[str | None],
+    ) -> None:
+        self.language = language
+        self.lexicon = lexicon
+        self.values = values
+        self.skip_words = skip_words
+        self.rates = augment.TRAINING if part == "train" else augment.HELD_OUT
+        self.rng = rng
+        self.adjacent = adjacent
+        self.traits: dict[int, tuple[bool, bool, bool]] = {}
+
+    def plain(self, template: Template) -> Draw | None:
+        """One sentence as the template has it, or None where it came out clumsy."""
+        drawn = draw(template, self.rng, self.fill)
+        if not drawn.text or len(drawn.text.split()) > MAX_WORDS or _clumsy(drawn):
+            return None
+        return english.mend(drawn) if self.language == "en" else drawn
+
+    def example(self, template: Template) -> Example | None:
+        """One labelled sentence in one of the ways in which people write it."""
+        drawn = self.plain(template)
+        if drawn is None:
+            return None
+        slots = tuple(self._valued(slot, drawn.text) for slot in drawn.slots) if template.intent else ()
+        return self.vary(Example(drawn.text, template.intent, slots, drawn.template.implied))
+
+    def vary(self, example: Example) -> Example:
+        """The example as someone might type it."""
+        return augment.vary(
+            example, self.rng, self.rates, skip_words=self.skip_words, english=self.language == "en"
+        )
+
+    def _valued(self, slot: Slot, text: str) -> Slot:
+        words = text[slot.start : slot.end].lower()
+        value = self.values.get(slot.slot, {}).get(words, slot.value)
+        return replace(slot, value=None if value == words else value)
+
+    def fill(self, template: Template, node: Range | Open, rng: random.Random) -> tuple[str, Value | None]:
+        """Words for an open slot or a number."""
+        if isinstance(node, Range):
+            return self._number(node, rng)
+        if node.list_name == "name":
+            traits = self.traits.get(id(template))
+            if traits is None:
+                traits = self.traits[id(template)] = (
+                    "area" in template.slots,
+                    template.intent not in self.adjacent,
+                    template.intent == "HassGetState" or template.domains == ("lock",),
+                )
+            after_area, with_area, generic = traits
+            return (
+                self.lexicon.name(
+                    template.domains, rng, after_area=after_area, with_area=with_area, generic=generic
+                ),
+                None,
+            )
+        return self.lexicon.text(node.list_name, rng), None
+
+    def _number(self, node: Range, rng: random.Random) -> tuple[str, Value]:
+        spec = node.numbers
+        number: int | float = rng.randrange(spec.start, spec.stop + 1, spec.step)
+        kind = rng.random()
+        if spec.type is RangeType.PERCENTAGE and kind < 0.75:
+            number = rng.randrange(0, 101, 10 if kind < 0.5 else 5)
+        elif spec.type is RangeType.TEMPERATURE and kind < 0.65:
+            number = rng.randint(15, 28) if kind < 0.45 else rng.randint(60, 80)
+        elif spec.type is RangeType.NUMBER and spec.step == 1 and kind < 0.5:
+            number = rng.choice((1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 45, 50, 60, 90))
+        number = min(max(number, spec.start), spec.stop)
+        if spec.fraction_type is not None and rng.random() < 0.05:
+            number += 0.5
+        if spec.words and (not spec.digits or rng.random() >= DIGITS):
+            words = spoken(number, spec.words_language or self.language)
+            if words:
+                return rng.choice(words), number
+        return str(number), number
+
+
+def _clumsy(drawn: Draw) -> bool:
+    """True for a word said twice in a row and for number words before a sign ("thirty%")."""
+    words = drawn.text.lower().split()
+    if any(left == right and not left.isdecimal() for left, right in zip(words, words[1:], strict=False)):
+        return True
+    return any(
+        isinstance(slot.value, int | float)
+        and drawn.text[slot.end : slot.end + 2].lstrip()[:1] in ("%", "°", "k")
+        and not any(letter.isdecimal() for letter in drawn.text[slot.start : slot.end])
+        for slot in drawn.slots
+    )
+
+
+def _commands(
+    maker: _Maker, templates: Sequence[Template], size: int, seen: set[str], advance: Callable[[], None]
+) -> list[Example]:
+    """``size`` distinct in-scope sentences, or as many as there are; none whose normal form is in ``seen``.
+
+    Classes are drawn by the tempered number of their templates, then a source, a block and a template evenly. What a
+    class cannot fill, the others do.
+    """
+    tree: dict[Label, dict[str, dict[str, list[Template]]]] = defaultdict(
+        lambda: defaultdict(lambda: defaultdict(list))
+    )
+    for template in templates:
+        tree[template.intent, template.implied][template.source][template.block].append(template)
+    counts = {
+        label: sum(len(block) for blocks in sources.values() for block in blocks.values())
+        for label, sources in tree.items()
+    }
+    found: dict[str, Example] = {}
+    open_labels = list(tree)
+    while open_labels and len(found) < size:
+        total = sum(counts[label] ** TEMPERATURE for label in open_labels)
+        missing = size - len(found)
+        for label in list(open_labels):
+            quota = max(1, round(missing * counts[label] ** TEMPERATURE / total))
+            sources = [[list(block) for block in blocks.values()] for blocks in tree[label].values()]
+            got = tries = 0
+            while got < quota and len(found) < size and tries < 8 * quota + 100:
+                tries += 1
+                template = maker.rng.choice(maker.rng.choice(maker.rng.choice(sources)))
+                example = maker.example(template)
+                if example is None or example.text in found or normal(example.text) in seen:
+                    continue
+                found[example.text] = example
+                got += 1
+                advance()
+            if got < quota:
+                open_labels.remove(label)
+    return _one_label_each(found.values())
+
+
+def _one_label_each(examples: Iterable[Example]) -> list[Example]:
+    """Drop examples so that no sentence has two labels: the commoner one stays, then the one with fewer slots."""
+    votes: dict[str, Counter[tuple[object, ...]]] = defaultdict(Counter)
+    labelled = [(normal(example.text), _label(example), example) for example in examples]
+    for text, label, _ in labelled:
+        votes[text][label] += 1
+    winners = {
+        text: min(count, key=lambda label: (-count[label], len(label), repr(label)))
+        for text, count in votes.items()
+    }
+    return [example for text, label, example in labelled if winners[text] == label]
+
+
+def _label(example: Example) -> tuple[object, ...]:
+    """The label in terms of the normal form, so that casing and punctuation make no difference."""
+    return (
+        example.intent,
+        example.implied,
+        *((slot.slot, normal(example.text[slot.start : slot.end])) for slot in example.slots),
+    )
+
+
+def _others(
+    maker: _Maker,
+    rejects: Sequence[Template],
+    commands: Sequence[Template],
+    foreign: Sequence[str],
+    size: int,
+    known: set[str],
+    advance: Callable[[], None],
+) -> list[Example]:
+    """``size`` distinct out-of-scope sentences whose normal form is not in ``known``."""
+    rng = maker.rng
+    groups: dict[str, list[Template]] = defaultdict(list)
+    for template in rejects:
+        groups[template.block].append(template)
+    foreign = list(foreign)
+    rng.shuffle(foreign)
+    weights = {"near_miss": 4.0, "other": 3.0, "impossible": 1.0}
+    kinds: list[Callable[[], str | None]] = []
+    shares: list[float] = []
+    for block, templates in groups.items():
+        kinds.append(partial(_reject, maker, templates))
+        shares.append(weights.get(block.split("/")[1], 1.0))
+    kinds.append(partial(_fragment, maker, commands))
+    shares.append(1.5)
+    if foreign:
+        left: Iterator[str] = iter(foreign)
+        kinds.append(lambda: next(left, None))
+        shares.append(2.0)
+    found: dict[str, Example] = {}
+    for _ in range(40 * size):
+        if len(found) >= size:
+            break
+        text = rng.choices(kinds, shares)[0]()
+        if not text:
+            continue
+        example = maker.vary(Example(text, None))
+        key = normal(example.text)
+        if key and key not in known and example.text not in found:
+            found[example.text] = example
+            advance()
+    return list(found.values())
+
+
+def _reject(maker: _Maker, templates: Sequence[Template]) -> str | None:
+    drawn = maker.plain(maker.rng.choice(templates))
+    return drawn.text if drawn else None
+
+
+def _fragment(maker: _Maker, commands: Sequence[Template]) -> str | None:
+    drawn = maker.plain(maker.rng.choice(commands))
+    return outside.fragment(maker.lexicon, drawn.text, maker.rng, maker.language) if drawn else None

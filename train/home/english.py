@@ -1,0 +1,79 @@
+"""What English says differently from the bare templates: which readings win, and what nobody says.
+
+Home Assistant resolves "kitchen lamp" by looking at the home; a model that does not know the home needs one reading.
+These rules fix it: an area and the word for a class ("kitchen lights") is that class in that area; an area before
+another device's name is its area where the command takes one ("kitchen ceiling light"); "kitchen lamp", like
+"living room tv", is a name.
+"""
+
+import re
+from dataclasses import replace
+
+from train.home.templates import Draw
+
+_ARTICLES = ("the", "my", "our")
+_PROPER_DOMAINS = {"person", "weather"}
+_PROPER = re.compile(
+    r"^(home|away|work|school|church|university|college|daycare|kindergarten|upstairs|downstairs)$"
+)
+_BARE_PLACES = ("home", "away", "upstairs", "downstairs")
+
+
+def mend(draw: Draw) -> Draw | None:
+    """The sentence as people say and read it, or None where they would not say it."""
+    slots = []
+    for slot in draw.slots:
+        words = draw.text[slot.start : slot.end]
+        before = draw.text[: slot.start].split()
+        after = draw.text[slot.end :].split()
+        article = bool(before) and before[-1] in _ARTICLES
+        names_device = slot.slot == "name" and not draw.template.text.count("timer_name")
+        if names_device and _PROPER_DOMAINS.issuperset(draw.template.domains or ("",)) and article:
+            return None
+        if (
+            slot.slot in ("area", "name", "state", "floor")
+            and article
+            and ("'s " in words or _PROPER.match(words))
+        ):
+            return None
+        if slot.slot == "state" and "zone" in draw.template.text:
+            bare = words in _BARE_PLACES
+            preposition = [
+                word for word in before if word in ("in", "on", "at", "of", "across", "around", "throughout")
+            ]
+            if bare == bool(preposition) or (preposition and preposition[-1] not in ("in", "at")):
+                return None
+            if not bare and not article and "'s " not in words and not _PROPER.match(words):
+                return None
+        if slot.slot == "area" and after:
+            following = next((other for other in draw.slots if other.start > slot.end), None)
+            if after[0] in _ARTICLES and following is not None and following.slot == "name":
+                return None
+            if words == "garage" and after[0].startswith("door"):
+                return None
+            if after[0] == "lamp" and ("domain", "light") in draw.template.implied:
+                return _as_name(draw)
+        if (
+            names_device
+            and "light" in draw.template.domains
+            and after[:1]
+            and after[0].startswith(("light", "lamp"))
+        ):
+            return None  # "{name} lamp" is the name of a light again
+        if slot.slot == "floor" and after[:1] == ["floor"]:
+            return None
+        slots.append(slot)
+    return draw
+
+
+def _as_name(draw: Draw) -> Draw | None:
+    """Read "kitchen lamp" as one device's name where the intent takes a name."""
+    if any(slot.slot == "name" for slot in draw.slots):
+        return None
+    slots = tuple(
+        replace(slot, slot="name", end=slot.end + len(" lamp")) if slot.slot == "area" else slot
+        for slot in draw.slots
+    )
+    if not draw.text.startswith(" lamp", next(slot.end for slot in draw.slots if slot.slot == "area")):
+        return None
+    return Draw(draw.text, slots, replace(draw.template, implied=()))

@@ -1,0 +1,192 @@
+"""What homes are full of: names by domain, areas, floors, list items, messages; split so that no part sees another's.
+
+``lexica/<language>.yaml`` holds hassil templates. All texts that they stand for are written out, ordered by a hash and
+cut 80/10/10 into training, validation and test, so that the same text is in the same part whatever the seed.
+"""
+
+import hashlib
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any, Literal
+
+import yaml
+from hassil.errors import MissingListError, MissingRuleError
+from hassil.intents import TextSlotList
+from hassil.parse_expression import parse_sentence
+from hassil.parser import ParseError
+from hassil.sample import sample_sentence
+
+from train.errors import UserError
+
+Part = Literal["train", "valid", "test"]
+
+DOMAIN_WEIGHTS = {"light": 4.0, "switch": 2.5, "media_player": 2.0, "fan": 1.5, "climate": 1.5}
+"""How often a name is of a domain where several will do; 1 for the others."""
+
+Groups = tuple[tuple[str, ...], ...]
+"""Texts by the line of the lexicon that they come from; a line weighs by the root of its length."""
+
+
+def expand(templates: Iterable[str], lists: Mapping[str, Iterable[str]], name: str) -> Groups:
+    """Write out templates, one group each, with ``{list}`` taken from ``lists``; ``name`` is for errors."""
+    slot_lists = {key: TextSlotList.from_strings(texts, allow_template=False) for key, texts in lists.items()}
+    try:
+        return tuple(
+            tuple(
+                dict.fromkeys(
+                    " ".join(text.split())
+                    for text in sample_sentence(parse_sentence(template), slot_lists=dict(slot_lists))
+                    if text.strip()
+                )
+            )
+            for template in templates
+        )
+    except (ParseError, MissingListError, MissingRuleError, TypeError) as error:
+        raise UserError(f"{name}: {error or type(error).__name__}; expected hassil templates") from None
+
+
+def split(groups: Groups, salt: str) -> dict[Part, Groups]:
+    """Cut the texts of some groups 80/10/10 by hash; with fewer than ten, one each goes to validation and test.
+
+    Fewer than three texts cannot be split: all parts then get them.
+    """
+    texts = sorted({text for group in groups for text in group}, key=lambda text: _hash(salt, text))
+    if len(texts) < 3:
+        return {"train": groups, "valid": groups, "test": groups}
+    held = max(1, round(len(texts) * 0.1))
+    parts: dict[Part, set[str]] = {
+        "valid": set(texts[:held]),
+        "test": set(texts[held : 2 * held]),
+        "train": set(texts[2 * held :]),
+    }
+    return {
+        part: tuple(kept for group in groups if (kept := tuple(text for text in group if text in chosen)))
+        for part, chosen in parts.items()
+    }
+
+
+def _hash(*words: str) -> bytes:
+    return hashlib.sha256("\0".join(words).encode()).digest()
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """Groups of texts to choose from."""
+
+    groups: Groups
+    weights: tuple[float, ...]
+
+    @classmethod
+    def of(cls, groups: Groups) -> "Weighted":
+        """Cumulative weights by the root of each group's size, so that long lines do not drown short ones."""
+        total, weights = 0.0, []
+        for group in groups:
+            total += len(group) ** 0.5
+            weights.append(total)
+        return cls(groups, tuple(weights))
+
+    def choose(self, rng: random.Random) -> str:
+        """One text."""
+        group = rng.choices(self.groups, cum_weights=self.weights)[0]
+        return group[int(rng.random() * len(group))]
+
+
+@dataclass(frozen=True)
+class NameWords:
+    """The names of one domain in one part."""
+
+    heads: Weighted
+    compounds: tuple[str, ...]
+    generics: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Lexicon:
+    """The lists and names of one part (training, validation or test)."""
+
+    lists: Mapping[str, Weighted]
+    names: Mapping[str, NameWords]
+
+    def text(self, list_name: str, rng: random.Random) -> str:
+        """A text of an open list; one that the lexicon lacks is filled like a message."""
+        return self.lists.get(list_name, self.lists["message"]).choose(rng)
+
+    def name(
+        self, domains: Sequence[str], rng: random.Random, *, after_area: bool, with_area: bool, generic: bool
+    ) -> str:
+        """A device's name.
+
+        after_area: an area stands right before it, so it must not be one that takes the area into its name.
+        with_area: an area may be part of it whatever its kind ("kitchen floor lamp").
+        generic: it may be an area and the word for its class ("kitchen light").
+        """
+        known = [domain for domain in domains if domain in self.names] or list(self.names)
+        domain = rng.choices(known, [DOMAIN_WEIGHTS.get(domain, 1.0) for domain in known])[0]
+        words = self.names[domain]
+        head = words.heads.choose(rng)
+        if after_area:
+            while head in words.compounds:
+                head = words.heads.choose(rng)
+            return head
+        kind = rng.random()
+        if kind < 0.2 and words.compounds:
+            return f"{self.lists['area'].choose(rng)} {rng.choice(words.compounds)}"
+        if kind < 0.3 and words.generics and generic:
+            return f"{self.lists['area'].choose(rng)} {rng.choice(words.generics)}"
+        if kind < 0.4 and words.compounds and with_area:
+            return f"{self.lists['area'].choose(rng)} {head}"
+        if kind < 0.45 and words.compounds:
+            return f"{self.lists['person'].choose(rng)}'s {head}"
+        return head
+
+
+@lru_cache(maxsize=4)
+def load(language: str) -> dict[Part, Lexicon]:
+    """The lexicon of a language, in its three parts; English where there is none for it.
+
+    Raises UserError where the file is not as described at its top.
+    """
+    folder = files(__package__) / "lexica"
+    path = folder / f"{language}.yaml"
+    if not path.is_file():
+        path = folder / "en.yaml"
+    document: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    written: dict[str, Groups] = {}
+    for key, templates in document.items():
+        if key != "names":
+            written[key] = expand(templates, {name: sum(texts, ()) for name, texts in written.items()}, key)
+    persons = {"person": sum(written["person"], ())}
+    names = {domain: expand(entry["heads"], persons, domain) for domain, entry in document["names"].items()}
+    areas = {text for group in written["area"] for text in group}
+    parts: dict[Part, Lexicon] = {}
+    lists = {key: split(groups, key) for key, groups in written.items()}
+    heads = {}
+    for domain, groups in names.items():
+        entry = document["names"][domain]
+        classes = {word for word in (*entry.get("generics", ()), *entry.get("classes", ()))}
+        kept = tuple(
+            tuple(head for head in group if not _is_area_and_class(head, areas, classes)) for group in groups
+        )
+        heads[domain] = split(kept, f"names/{domain}")
+    part: Part
+    for part in ("train", "valid", "test"):
+        parts[part] = Lexicon(
+            {key: Weighted.of(groups[part]) for key, groups in lists.items()},
+            {
+                domain: NameWords(
+                    Weighted.of(heads[domain][part]),
+                    sum(expand(document["names"][domain].get("compounds", ()), {}, domain), ()),
+                    tuple(document["names"][domain].get("generics", ())),
+                )
+                for domain in names
+            },
+        )
+    return parts
+
+
+def _is_area_and_class(head: str, areas: set[str], classes: set[str]) -> bool:
+    """True for "porch light": an area and the word for a class, which is read as just that, not as a name."""
+    return any(head.removesuffix(f" {word}") in areas for word in classes if head.endswith(f" {word}"))
