@@ -1,0 +1,18 @@
+"""Talk to an agent on any board: a process, a simulated chip, a serial port."""
+
+from host.client import Answer, AnswerSlot, Client, Info, SelfTest, Settings, Stats
+from host.errors import AgentError, BoardError, NoAnswerError, NoBoardError
+
+__all__ = [
+    "AgentError",
+    "Answer",
+    "AnswerSlot",
+    "BoardError",
+    "Client",
+    "Info",
+    "NoAnswerError",
+    "NoBoardError",
+    "SelfTest",
+    "Settings",
+    "Stats",
+]

@@ -1,0 +1,387 @@
+"""``python -m host``: talk to an agent on any board.
+
+Exit status: 0 done, 1 the answer is a failure (self-test, mismatch), 2 wrong usage or input, 3 no board or no
+answer.
+"""
+
+import argparse
+import dataclasses
+import io
+import json
+import os
+import sys
+import time
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import track
+
+import host.evaluation
+from host import display
+from host.boards import PROJECT, board_choices
+from host.client import Answer, Client, Settings
+from host.errors import AgentError, BoardError
+from host.evaluation import Percentiles, Prediction, measure
+from host.protocol import prompt_payload
+from train.errors import UserError
+from train.examples import Example, example_to_json, read_jsonl, write_atomic
+
+DEFAULT_BUNDLE = PROJECT / "build" / "home" / "agent.bundle"
+CHAT_HISTORY = Path.home() / ".utterbit_history"
+
+# The bench asks its first 1 … 16 words.
+BENCH_SENTENCE = "turn on the kitchen light and then dim the lamp in the living room to thirty"
+
+Command = Callable[[argparse.Namespace, Console], int]
+
+
+def connect(args: argparse.Namespace) -> Client:
+    """The client for a command's options."""
+    settings = Settings(timeout=args.timeout, baud=args.baud)
+    return Client(args.board, settings, bundle=args.bundle)
+
+
+def ask(args: argparse.Namespace, console: Console) -> int:
+    """Ask what each sentence means; a rejected one is an answer too."""
+    for prompt in args.text:
+        prompt_payload(prompt)
+    status = 0
+    answers = []
+    with connect(args) as agent:
+        for prompt in args.text:
+            outcome = _outcome(agent, prompt)
+            if isinstance(outcome, AgentError):
+                status = max(status, outcome.exit_status)
+                answers.append({"text": prompt, "error": outcome.code, "message": outcome.message})
+            else:
+                answers.append(outcome.to_json())
+            if not args.json:
+                console.print(display.outcome_text(prompt, outcome))
+        _warn_of_resets(agent)
+    if args.json:
+        print_json({"answers": answers})
+    return status
+
+
+def chat(args: argparse.Namespace, console: Console) -> int:
+    """A conversation at the keyboard, or line by line from a pipe. Commands such as /info pass through."""
+    if args.json:
+        raise UserError("chat has no --json; use ask")
+    with connect(args) as agent:
+        read = _keyboard() if sys.stdin.isatty() else sys.stdin.readline
+        while line := read():
+            prompt = line.strip()
+            try:
+                if prompt.startswith("/") and not prompt.startswith("/parse "):
+                    console.print(display.record_table(dict(agent.raw(prompt))))
+                elif prompt:
+                    prompt = prompt.removeprefix("/parse ")
+                    console.print(display.outcome_text(prompt, agent.parse(prompt)))
+            except (AgentError, UserError) as error:
+                print_error(error)
+        _warn_of_resets(agent)
+    return 0
+
+
+def _keyboard() -> Callable[[], str]:
+    """A reader with line editing and a history that is kept; "" at the end of input."""
+    try:
+        import atexit
+        import readline
+
+        if CHAT_HISTORY.is_file():
+            readline.read_history_file(CHAT_HISTORY)
+        readline.set_history_length(1000)
+        atexit.register(readline.write_history_file, CHAT_HISTORY)
+    except (ImportError, OSError):
+        pass  # Windows, or an unreadable history: a plain prompt
+
+    def read() -> str:
+        try:
+            return input("> ") + "\n"
+        except EOFError:
+            print()
+            return ""
+
+    return read
+
+
+def evaluate(args: argparse.Namespace, console: Console) -> int:
+    """Measure the agent on a file of labelled sentences."""
+    examples = read_jsonl(args.file)
+    if not examples:
+        raise UserError(f"{args.file} has no sentences; expected one JSON object a line")
+    with connect(args) as agent:
+        progress = Console(stderr=True)
+        predictions = [
+            _prediction(agent, example.text)
+            for example in track(
+                examples, "asking", console=progress, transient=True, disable=not progress.is_terminal
+            )
+        ]
+        _warn_of_resets(agent)
+    metrics = measure(examples, predictions)
+    if args.out is not None:
+        _write_predictions(args.out, examples, predictions)
+    if args.json:
+        print_json(metrics.to_json())
+    else:
+        console.print(display.metrics_table(metrics))
+        display.print_mistakes(console, examples, predictions, args.errors)
+    return 0
+
+
+def _prediction(agent: Client, text: str) -> Prediction:
+    try:
+        return Prediction.of(_outcome(agent, text))
+    except UserError:
+        return Prediction(None, error="unsendable")
+
+
+def _write_predictions(path: Path, examples: Sequence[Example], predictions: Sequence[Prediction]) -> None:
+    lines = []
+    for example, guess in zip(examples, predictions, strict=True):
+        predicted = example_to_json(Example(example.text, guess.intent, guess.slots, guess.implied))
+        del predicted["text"]
+        lines.append(
+            {**example_to_json(example), "predicted": {**predicted, "us": guess.us, "error": guess.error}}
+        )
+    try:
+        write_atomic(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({error.strerror})") from None
+
+
+def bench(args: argparse.Namespace, console: Console) -> int:
+    """Time sentences of 1 to 16 words over the line."""
+    words = BENCH_SENTENCE.split()
+    prompts = [" ".join(words[:count]) for count in range(1, len(words) + 1)]
+    device: list[float] = []
+    wall: list[float] = []
+    rows = []
+    with connect(args) as agent:
+        agent.info()
+        for count, prompt in enumerate(prompts, 1):
+            times = []
+            for _ in range(args.rounds):
+                start = time.perf_counter()
+                try:
+                    times.append(agent.parse(prompt).us)
+                except AgentError as error:
+                    if error.code != "words" or count == 1:
+                        raise
+                    break
+                wall.append(1000 * (time.perf_counter() - start))
+            if not times:
+                break
+            device += times
+            rows.append({"words": count, "device_us": Percentiles.of(times).p50})
+        _warn_of_resets(agent)
+    result = {
+        "n": len(wall),
+        "device_us": dataclasses.asdict(Percentiles.of(device)),
+        "wall_ms": {key: round(value, 3) for key, value in dataclasses.asdict(Percentiles.of(wall)).items()},
+        "answers_per_s": round(1000 * len(wall) / sum(wall), 1),
+        "by_words": rows,
+    }
+    if args.json:
+        print_json(result)
+    else:
+        by_words = "  ".join(f"{row['words']}: {row['device_us']}" for row in rows)
+        console.print(display.record_table({**result, "by_words": f"p50 device_us  {by_words}"}))
+    return 0
+
+
+def selftest(args: argparse.Namespace, console: Console) -> int:
+    """Let the board compute the golden sentences of its bundle and compare."""
+    with connect(args) as agent:
+        try:
+            result = agent.selftest()
+        except AgentError as error:
+            if error.code != "selftest" or not args.json:
+                raise
+            print_json({"passed": False, "message": error.message})
+            return error.exit_status
+    if args.json:
+        print_json(dataclasses.asdict(result))
+    else:
+        console.print(f"self-test passed: {result.golden} golden sentences gave the same numbers")
+    return 0
+
+
+def info(args: argparse.Namespace, console: Console) -> int:
+    """What the agent is, where it runs, and whether it is the agent of a bundle file."""
+    asked_for: Path | None = args.bundle
+    expected = asked_for or (DEFAULT_BUNDLE if DEFAULT_BUNDLE.is_file() else None)
+    if args.board != "native":
+        args.bundle = None
+    with connect(args) as agent:
+        record: dict[str, Any] = dataclasses.asdict(agent.info())
+    same = None
+    if expected is not None:
+        crc = bundle_crc(expected)
+        same = crc == record["crc"]
+        record["bundle"] = {"path": os.path.relpath(expected), "crc": crc, "same": same}
+    if args.json:
+        print_json(record)
+    else:
+        if expected is not None:
+            record["bundle"] = f"{'the same as' if same else 'not'} {os.path.relpath(expected)} ({crc})"
+        console.print(display.record_table(record))
+    return 1 if asked_for is not None and not same else 0
+
+
+def bundle_crc(path: Path) -> str:
+    """The CRC-32 of a bundle file, as /info gives it: of every byte after the field that holds it."""
+    try:
+        bundle = path.read_bytes()
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be read ({error.strerror}); `make agent` makes build/home/agent.bundle"
+        ) from None
+    if bundle[:4] != b"UTTB":
+        raise UserError(f"{path} is not an agent bundle; `python -m convert` makes them")
+    return f"{zlib.crc32(bundle[8:]):08X}"
+
+
+def boards(args: argparse.Namespace, console: Console) -> int:
+    """List what --board can be here: native, sim and the serial ports."""
+    choices = board_choices()
+    if args.json:
+        print_json({"boards": [choice.to_json() for choice in choices]})
+    else:
+        console.print(display.boards_table(choices))
+    return 0
+
+
+def _outcome(agent: Client, prompt: str) -> Answer | AgentError:
+    try:
+        return agent.parse(prompt)
+    except AgentError as error:
+        return error
+
+
+def _warn_of_resets(agent: Client) -> None:
+    for reset in agent.resets:
+        why = f" after: {reset.panic}" if reset.panic else ""
+        print(f"warning: the board reset{why}", file=sys.stderr)
+
+
+def print_json(record: dict[str, Any]) -> None:
+    print(json.dumps(record, ensure_ascii=False))
+
+
+def print_error(error: Exception) -> None:
+    print(f"error: {error}", file=sys.stderr)
+
+
+def _positive(kind: type[int] | type[float]) -> Callable[[str], int | float]:
+    def convert(text: str) -> int | float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = kind(0)
+        if not 0 < value < 1e9:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
+        return value
+
+    return convert
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line. Options stand after the command."""
+    output = argparse.ArgumentParser(add_help=False)
+    output.add_argument("--json", action="store_true", help="print one JSON object")
+    common = argparse.ArgumentParser(add_help=False, parents=[output])
+    common.add_argument(
+        "--board",
+        default=os.environ.get("UTTERBIT_BOARD", "native"),
+        metavar="BOARD",
+        help="native (the firmware as a process), sim (in a simulated ESP32-C3), a serial port, or one of "
+        "pyserial's URLs; default: $UTTERBIT_BOARD, else native",
+    )
+    common.add_argument(
+        "--timeout",
+        type=_positive(float),
+        metavar="S",
+        help="seconds to wait for an answer before asking again",
+    )
+    common.add_argument(
+        "--baud", type=_positive(int), default=115200, metavar="N", help="speed of a serial port"
+    )
+    common.add_argument("--bundle", type=Path, metavar="FILE", help="another agent to run (native only)")
+
+    parser = argparse.ArgumentParser(
+        prog="python -m host",
+        description="Talk to an Utterbit agent on any board.",
+        epilog="exit status: 0 done, 1 the answer is a failure, 2 wrong usage or input, 3 no board or answer",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(
+        name: str, run: Command, options: argparse.ArgumentParser = common, **kwargs: Any
+    ) -> argparse.ArgumentParser:
+        summary = (run.__doc__ or "").partition("\n")[0]
+        command = commands.add_parser(
+            name, help=summary, description=kwargs.pop("description", summary), parents=[options], **kwargs
+        )
+        command.set_defaults(run=run)
+        return command
+
+    add("ask", ask).add_argument("text", nargs="+", metavar="TEXT", help="a sentence")
+    add("chat", chat)
+    command = add(
+        "eval",
+        evaluate,
+        description=host.evaluation.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_argument(
+        "file", type=Path, metavar="FILE.jsonl", help="labelled sentences, one JSON object a line"
+    )
+    command.add_argument(
+        "--errors", type=int, default=10, metavar="N", help="wrong sentences to show; default 10"
+    )
+    command.add_argument(
+        "--out", type=Path, metavar="FILE", help="write every prediction there, as JSON lines"
+    )
+    command = add("bench", bench)
+    command.add_argument(
+        "--rounds", type=_positive(int), default=4, metavar="N", help="times that each length is asked"
+    )
+    add("selftest", selftest)
+    add("info", info)
+    add("boards", boards, output)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit status."""
+    args = build_parser().parse_args(argv)
+    for stream in (sys.stdin, sys.stdout):
+        if isinstance(stream, io.TextIOWrapper):
+            # Bytes that are no UTF-8 reach the check of the prompt instead of ending in a traceback here.
+            stream.reconfigure(errors="surrogateescape")
+    run: Command = args.run
+    try:
+        status = run(args, Console(soft_wrap=True, highlight=False))
+        sys.stdout.flush()
+        return status
+    except (UserError, BoardError, AgentError) as error:
+        print_error(error)
+        return (
+            3 if isinstance(error, BoardError) else error.exit_status if isinstance(error, AgentError) else 2
+        )
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Whoever read the output has seen enough; nothing more may be flushed into the closed pipe.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

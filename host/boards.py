@@ -1,0 +1,269 @@
+"""Boards: what ``--board`` names, opened as a serial port.
+
+Every board is a serial port to the client. ``native`` is the firmware as a process behind a pseudo-terminal,
+``sim`` the ESP32-C3's firmware in the simulator behind another; the rest is a port's name or one of
+pyserial's URLs (``socket://``, ``rfc2217://``, ``loop://``, ``spy://``).
+"""
+
+import errno
+import importlib.util
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import serial
+from serial.tools import list_ports
+
+from host.errors import NoAnswerError, NoBoardError
+from train.errors import UserError
+
+PROJECT = Path(__file__).resolve().parent.parent
+NATIVE_PROGRAM = PROJECT / ".pio" / "build" / "native" / "program"
+SIM_ELF = PROJECT / ".pio" / "build" / "c3" / "firmware.elf"
+
+# Seconds for which a read waits for the first byte. Only the grain of the client's time-outs: a byte that is
+# there is returned at once.
+READ_WAIT = 0.02
+WRITE_TIMEOUT = 5.0
+
+
+class Board:
+    """An open board: bytes in, bytes out, and what is needed to explain a failure.
+
+    name: as given to ``--board``. timeout: seconds within which such a board answers a sentence unless
+    something is wrong; a simulated chip takes its time.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        port: serial.Serial,
+        timeout: float,
+        process: subprocess.Popen[bytes] | None = None,
+        log: IO[bytes] | None = None,
+    ) -> None:
+        self.name = name
+        self.timeout = timeout
+        self._port = port
+        self._process = process
+        self._log = log
+
+    def read(self) -> bytes:
+        """The bytes that are there; b"" if none came within READ_WAIT seconds. Raises NoAnswerError."""
+        try:
+            data: bytes = self._port.read(self._port.in_waiting or 1)
+            return data
+        except (serial.SerialException, OSError) as error:
+            raise self._gone(error) from None
+
+    def write(self, data: bytes) -> None:
+        """Send all bytes. Raises NoAnswerError."""
+        try:
+            self._port.write(data)
+        except serial.SerialTimeoutException:
+            raise NoAnswerError(
+                f"{self.name} takes no bytes (waited {WRITE_TIMEOUT:g} s): reset it, or plug it in anew"
+            ) from None
+        except (serial.SerialException, OSError) as error:
+            raise self._gone(error) from None
+
+    def close(self) -> None:
+        """Close the port and end the process behind it, if there is one."""
+        self._port.close()
+        if self._process is not None:
+            _end(self._process)
+        if self._log is not None:
+            self._log.close()
+
+    def _gone(self, error: Exception) -> NoAnswerError:
+        if self._process is None or self._log is None:
+            return NoAnswerError(f"{self.name} went away ({error}); is it still plugged in?")
+        return NoAnswerError(f"{self.name} ended by itself: {_last_words(self._process, self._log)}")
+
+
+def open_board(name: str, *, baud: int = 115200, bundle: Path | None = None) -> Board:
+    """Open ``native``, ``sim``, a serial port or one of pyserial's URLs.
+
+    bundle: an agent to run instead of the built-in one; ``native`` only.
+    Raises NoBoardError, whose message says how to mend it, and UserError for a bundle that cannot be used.
+    """
+    if bundle is not None and name != "native":
+        raise UserError(f"--bundle runs another agent on --board native only, not on {name}")
+    if name == "native":
+        return _open_native(bundle)
+    if name == "sim":
+        return _open_sim()
+    return Board(name, _open_port(name, baud), timeout=2.0)
+
+
+def _open_native(bundle: Path | None) -> Board:
+    if reason := native_missing():
+        raise NoBoardError(f"the native agent is not there: {reason}")
+    if bundle is not None and not bundle.is_file():
+        raise UserError(f"{bundle}: no such bundle; `make agent` makes build/home/agent.bundle")
+    if not hasattr(os, "openpty"):
+        raise NoBoardError("native needs pseudo-terminals, which this system lacks; use Linux, macOS or WSL")
+    import tty
+
+    master, slave = os.openpty()
+    log = tempfile.TemporaryFile()
+    try:
+        tty.setraw(slave)
+        command = [str(NATIVE_PROGRAM), *([str(bundle)] if bundle is not None else [])]
+        try:
+            process = subprocess.Popen(
+                command, stdin=master, stdout=master, stderr=log, start_new_session=True
+            )
+        except OSError as error:
+            raise NoBoardError(
+                f"{NATIVE_PROGRAM} cannot be run ({error.strerror}): run `make agent`"
+            ) from None
+        finally:
+            os.close(master)
+        try:
+            port = _open_port(os.ttyname(slave), 115200)
+        except BaseException:
+            _end(process)
+            raise
+    except BaseException:
+        log.close()
+        raise
+    finally:
+        os.close(slave)
+    return Board("native", port, timeout=2.0, process=process, log=log)
+
+
+def _open_sim() -> Board:
+    if reason := sim_missing():
+        raise NoBoardError(f"the simulated board is not there: {reason}")
+    log = tempfile.TemporaryFile()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "host.simulator", str(SIM_ELF)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=log,
+        cwd=PROJECT,
+        start_new_session=True,
+    )
+    try:
+        assert process.stdout is not None
+        path = process.stdout.readline().decode().strip()
+        if not path:
+            raise NoBoardError(f"the simulator did not start: {_last_words(process, log)}")
+        port = _open_port(path, 115200)
+    except BaseException:
+        _end(process)
+        log.close()
+        raise
+    return Board("sim", port, timeout=60.0, process=process, log=log)
+
+
+def _open_port(name: str, baud: int) -> serial.Serial:
+    try:
+        return serial.serial_for_url(
+            name, baudrate=baud, timeout=READ_WAIT, write_timeout=WRITE_TIMEOUT, exclusive=True
+        )
+    except ValueError as error:
+        raise UserError(f"--board {name} --baud {baud}: {error}") from None
+    except (serial.SerialException, OSError) as error:
+        raise NoBoardError(_why_not_opened(name, error)) from None
+
+
+def _why_not_opened(name: str, error: Exception) -> str:
+    """Turn pyserial's reason into what to do about it; Windows gives no errno but the exception's name in the
+    text.
+    """
+    code, text = getattr(error, "errno", None), str(error)
+    if "://" in name:
+        return f"{name} cannot be opened: {text}"
+    if code in (errno.EBUSY, errno.EAGAIN) or "exclusively lock" in text or "PermissionError(13" in text:
+        return f"{name} is busy: another program has it open (a serial monitor?); close that first"
+    if code in (errno.EACCES, errno.EPERM):
+        return f"no permission to open {name}: {_how_to_get_permission(name)}"
+    if code == errno.ENOENT or "FileNotFoundError" in text:
+        ports = [port.device for port in list_ports.comports()]
+        there = (
+            "the ports here are " + ", ".join(ports)
+            if ports
+            else "there is no serial port here; is the board plugged in?"
+        )
+        return f"no such port: {name}; {there} (native and sim need no port)"
+    return f"{name} cannot be opened as a serial port: {text}"
+
+
+def _how_to_get_permission(name: str) -> str:
+    try:
+        import grp
+
+        group = grp.getgrgid(os.stat(name).st_gid).gr_name
+    except (ImportError, OSError, KeyError):
+        group = "dialout"
+    return f"it belongs to the group {group}; run `sudo usermod -a -G {group} $USER` and log in again"
+
+
+def native_missing() -> str | None:
+    """Why ``native`` cannot be used here; None if it can."""
+    return None if NATIVE_PROGRAM.is_file() else "it is not built; run `make agent`, or `pio run -e native`"
+
+
+def sim_missing() -> str | None:
+    """Why ``sim`` cannot be used here; None if it can."""
+    if not SIM_ELF.is_file():
+        return "its firmware is not built; run `make agent`, or `pio run -e c3`"
+    if importlib.util.find_spec("labwired") is None:
+        return "the simulator is not installed; run `pip install labwired`"
+    return None
+
+
+@dataclass(frozen=True)
+class BoardChoice:
+    """A value for ``--board`` that could be used here."""
+
+    board: str
+    description: str
+    available: bool
+
+    def to_json(self) -> dict[str, Any]:
+        return {"board": self.board, "description": self.description, "available": self.available}
+
+
+def board_choices() -> list[BoardChoice]:
+    """``native``, ``sim`` and the serial ports of this machine."""
+    choices = []
+    for board, what, missing in (
+        ("native", "the firmware as a process on this machine", native_missing()),
+        ("sim", "the firmware in a simulated ESP32-C3", sim_missing()),
+    ):
+        choices.append(BoardChoice(board, missing or what, missing is None))
+    for port in sorted(list_ports.comports()):
+        choices.append(BoardChoice(port.device, port.description, True))
+    return choices
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(2)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    for stream in (process.stdin, process.stdout):
+        if stream is not None:
+            stream.close()
+
+
+def _last_words(process: subprocess.Popen[bytes], log: IO[bytes]) -> str:
+    """Exit status and the last line that the process wrote to its standard error."""
+    deadline = time.monotonic() + 1
+    while process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    log.seek(0)
+    lines = log.read().decode(errors="replace").strip().splitlines()
+    status = process.returncode
+    how = f"signal {-status}" if status is not None and status < 0 else f"exit status {status}"
+    return f"{how}{'; ' + lines[-1] if lines else ''}"

@@ -1,0 +1,367 @@
+"""The client: ask an agent on any board, and get typed answers.
+
+with Client("native") as agent:
+    answer = agent.parse("turn on the kitchen light")
+    print(answer.intent, [(slot.slot, slot.text) for slot in answer.slots])
+"""
+
+import dataclasses
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar, get_args
+
+from host.boards import open_board
+from host.errors import AgentError, NoAnswerError
+from host.protocol import (
+    MAX_SEQ,
+    VERSION,
+    Damaged,
+    Decoder,
+    Hello,
+    Line,
+    Noise,
+    Note,
+    Reply,
+    encode,
+    prompt_payload,
+)
+
+# The agent's errors for a line that was damaged on its way: such a request is sent again.
+_LINE_ERRORS = frozenset({"crc", "seq", "long"})
+
+# A self-test computes as many sentences as the bundle has golden vectors.
+_SELFTEST_FACTOR = 20
+
+# A board that resets this often during one request will not answer it.
+_MAX_RESETS = 2
+
+Scalar = str | int | float
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to talk to a board."""
+
+    timeout: float | None = None
+    """Seconds to wait for an answer before the request is sent again; None: as the kind of board needs."""
+    retries: int = 3
+    """How often a request is sent again before NoAnswerError."""
+    baud: int = 115200
+    """Bits a second of a real serial port."""
+
+
+@dataclass(frozen=True)
+class AnswerSlot:
+    """A slot that stands in the sentence."""
+
+    slot: str
+    start: int
+    """First code point."""
+    end: int
+    """One past the last code point."""
+    text: str
+    value: Scalar | None = None
+    """Normalised value (30 for "thirty"); None where the text is the value."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the agent understood."""
+
+    text: str
+    intent: str | None
+    """None: rejected, the score was below the agent's threshold."""
+    score: float
+    """Calibrated probability of the best intent, 0 … 1."""
+    best: str | None
+    """The best intent, accepted or not; None if the agent sees none at all."""
+    slots: tuple[AnswerSlot, ...]
+    """Ordered by start, not overlapping."""
+    implied: Mapping[str, Scalar]
+    """Slots that the intent carries without a word for them."""
+    us: int
+    """Microseconds from the parsed request to the answer, measured on the device."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The answer as on the wire, but with offsets in code points and with the text."""
+        slots = []
+        for slot in self.slots:
+            item = dataclasses.asdict(slot)
+            if slot.value is None:
+                del item["value"]
+            slots.append(item)
+        return {
+            "text": self.text,
+            "intent": self.intent,
+            "score": self.score,
+            "best": self.best,
+            "slots": slots,
+            "implied": dict(self.implied),
+            "us": self.us,
+        }
+
+
+@dataclass(frozen=True)
+class Info:
+    """What an agent is and where it runs."""
+
+    proto: int
+    fw: str
+    """Version of the firmware."""
+    board: str
+    agent: str | None
+    """Name of the agent; None if there is no valid bundle."""
+    crc: str
+    """CRC-32 of the bundle, eight hexadecimal digits."""
+    bytes: int
+    """Of the bundle."""
+    intents: int
+    slots: int
+    positions: int
+    """Of the encoder."""
+    threshold: float
+    """Least score of an accepted answer."""
+    arena: int
+    """Bytes of working memory that the agent uses."""
+    arena_limit: int
+    """Bytes of working memory that the firmware has."""
+    hz: int
+    """Processor clock; 0 if unknown."""
+
+
+@dataclass(frozen=True)
+class SelfTest:
+    """A self-test that passed; one that fails raises AgentError."""
+
+    passed: bool
+    golden: int
+    """How many golden sentences were computed."""
+
+
+@dataclass(frozen=True)
+class Stats:
+    """Counters since the agent's last reset."""
+
+    requests: int
+    errors: int
+    crc_errors: int
+    repeats: int
+    """Requests that were answered from the last reply."""
+    us_max: int
+    uptime_ms: int
+    stack: int
+    """High-water mark in bytes; 0 if unknown."""
+    reset: str
+    """Reason of the last reset."""
+
+
+@dataclass(frozen=True)
+class Reset:
+    """A reset of the board that happened while it was in use."""
+
+    agent: str
+    """Name of the agent that came up."""
+    panic: str | None
+    """What the chip printed before it, if it crashed."""
+
+
+class Client:
+    """A connection to one agent. Threads may share it: requests take turns.
+
+    A request carries a sequence number and a CRC, and is sent again under the same number when its answer is
+    late or damaged or the board resets; a reply is taken only with that number and a right CRC. All methods
+    raise NoAnswerError if nothing usable comes, AgentError for the agent's own errors.
+    """
+
+    def __init__(
+        self, board: str = "native", settings: Settings | None = None, *, bundle: Path | None = None
+    ) -> None:
+        """Open ``native``, ``sim``, a serial port or a pyserial URL; see ``open_board`` for what it
+        raises.
+        """
+        self.settings = settings or Settings()
+        self.resets: list[Reset] = []
+        self._lock = threading.Lock()
+        self._decoder = Decoder()
+        self._lines: deque[Line] = deque()
+        # Random, so that a new client is not taken for a repetition of the one before it.
+        self._seq = random.randrange(MAX_SEQ + 1)
+        self._greeted = False
+        self._panic: str | None = None
+        self._board = open_board(board, baud=self.settings.baud, bundle=bundle)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the port."""
+        self._board.close()
+
+    def parse(self, prompt: str) -> Answer:
+        """Ask the agent what a sentence means. Raises UserError for a prompt that no line can carry."""
+        return _answer(prompt, self._request(prompt_payload(prompt)))
+
+    def info(self) -> Info:
+        """What the agent is and where it runs."""
+        return _record(Info, self.raw("/info"))
+
+    def selftest(self) -> SelfTest:
+        """Let the board compute the golden sentences of its bundle. A failure raises AgentError."""
+        return _record(SelfTest, self._request("/selftest", _SELFTEST_FACTOR))
+
+    def stats(self) -> Stats:
+        """The agent's counters."""
+        return _record(Stats, self.raw("/stats"))
+
+    def raw(self, command: str) -> Mapping[str, Any]:
+        """Send a command such as ``/help`` and return the JSON object of its result."""
+        return self._request(command)
+
+    def _request(self, payload: str, patience: int = 1) -> Mapping[str, Any]:
+        with self._lock:
+            reply = self._exchange(payload, patience * (self.settings.timeout or self._board.timeout))
+        if reply.ok:
+            return reply.fields
+        code, message = reply.fields.get("error"), reply.fields.get("message")
+        raise AgentError(str(code), str(message))
+
+    def _exchange(self, payload: str, timeout: float) -> Reply:
+        seq = self._seq
+        self._seq = 0 if seq == MAX_SEQ else seq + 1
+        request = encode(seq, payload)
+        seen = _Seen()
+        attempts = 1 + self.settings.retries
+        # A line end in front closes what another program, or an attempt that was cut off, left half sent.
+        line = request if self._greeted else b"\n" + request
+        while attempts:
+            self._board.write(line)
+            line = b"\n" + request
+            outcome = self._await(seq, time.monotonic() + timeout, seen)
+            if isinstance(outcome, Reply):
+                self._greeted = True
+                return outcome
+            if outcome is None:
+                attempts -= 1
+            elif seen.resets > _MAX_RESETS:
+                break
+        raise NoAnswerError(self._why_no_answer(seen, timeout))
+
+    def _await(self, seq: int, deadline: float, seen: "_Seen") -> Reply | Hello | None:
+        """The reply to ``seq``; Hello if the board reset; None if the request must be sent again."""
+        while True:
+            if not self._lines:
+                if time.monotonic() >= deadline:
+                    return None
+                self._lines.extend(self._decoder.feed(self._board.read()))
+                continue
+            line = self._lines.popleft()
+            match line:
+                case Reply(seq=echoed, protected=True) if echoed == seq:
+                    return line
+                case Reply(ok=False, seq=None, fields=fields) if fields.get("error") in _LINE_ERRORS:
+                    seen.damaged += 1
+                    return None
+                case Hello(fields=fields):
+                    seen.resets += 1
+                    seen.proto = fields.get("proto")
+                    # Before the first answer it is the start of a board that was just opened.
+                    if self._greeted:
+                        self.resets.append(Reset(fields.get("agent", ""), self._panic))
+                    self._panic = None
+                    return line
+                case Damaged():
+                    seen.damaged += 1
+                case Noise(text=text):
+                    seen.noise = text
+                    if line.is_panic:
+                        self._panic = seen.panic = text
+                case Reply() | Note():
+                    pass
+
+    def _why_no_answer(self, seen: "_Seen", timeout: float) -> str:
+        name = self._board.name
+        if seen.panic is not None:
+            return f"{name} crashed while answering: {seen.panic}"
+        if seen.resets > _MAX_RESETS:
+            return f"{name} reset {seen.resets} times while answering; check its power supply and cable"
+        waited = f"{name} gave no answer in {1 + self.settings.retries} attempts of {timeout:g} s"
+        if seen.proto not in (None, str(VERSION)):
+            return f"{waited}: its firmware speaks protocol {seen.proto}, this host {VERSION}"
+        if seen.damaged:
+            return f"{waited}: {seen.damaged} lines came damaged; check the cable and --baud"
+        noise = seen.noise or self._decoder.pending
+        if noise:
+            return (
+                f"{waited}; what came is not an agent's (last: {noise[-60:]!r}): "
+                "is this the right port and --baud, and Utterbit's firmware on it?"
+            )
+        return f"{waited}: is this the right port, is the firmware running? (--timeout gives it longer)"
+
+
+@dataclass
+class _Seen:
+    """What came instead of the answer, to explain its absence."""
+
+    damaged: int = 0
+    resets: int = 0
+    noise: str = ""
+    panic: str | None = None
+    proto: str | None = None
+
+
+def _answer(prompt: str, fields: Mapping[str, Any]) -> Answer:
+    """Type a result of the wire and turn its byte offsets into code points."""
+    text = prompt.encode()
+    slots = []
+    for item in _field(fields, "slots", list):
+        start, end = _field(item, "start", int), _field(item, "end", int)
+        spoken = _field(item, "text", str)
+        if not 0 <= start < end <= len(text) or text[start:end] != spoken.encode():
+            raise NoAnswerError(
+                f"the agent's answer contradicts itself: bytes {start}-{end} are not {spoken!r}"
+            )
+        first = len(text[:start].decode())
+        value = item.get("value")
+        slots.append(AnswerSlot(_field(item, "slot", str), first, first + len(spoken), spoken, value))
+    intent = _field(fields, "intent", str, type(None))
+    return Answer(
+        text=prompt,
+        intent=intent,
+        score=float(_field(fields, "score", float, int)),
+        best=intent if intent is not None else _field(fields, "best", str, type(None)),
+        slots=tuple(slots),
+        implied=_field(fields, "implied", dict),
+        us=_field(fields, "us", int),
+    )
+
+
+_R = TypeVar("_R", Info, SelfTest, Stats)
+
+
+def _record(kind: type[_R], fields: Mapping[str, Any]) -> _R:
+    values = {}
+    for field in dataclasses.fields(kind):
+        types = get_args(field.type) or (field.type,)
+        values[field.name] = _field(fields, field.name, *types, *((int,) if float in types else ()))
+    return kind(**values)
+
+
+def _field(fields: Any, name: str, *types: type) -> Any:
+    """A member of a JSON object that must be there (null counts as absent) and of one of ``types``."""
+    value = fields.get(name) if isinstance(fields, Mapping) else None
+    if type(value) not in types:
+        raise NoAnswerError(
+            f"the agent's answer lacks a proper {name!r}; its firmware speaks another protocol than this host"
+        )
+    return value

@@ -1,0 +1,39 @@
+"""What can go wrong between the host and an agent, apart from the person's own mistakes
+(train.errors.UserError).
+"""
+
+
+class BoardError(Exception):
+    """No board, or no usable answer from it. The message says what was tried and how to mend it; exit status
+    3.
+    """
+
+
+class NoBoardError(BoardError):
+    """The board cannot be opened: no such port, no permission, busy, not built."""
+
+
+class NoAnswerError(BoardError):
+    """The board was opened but did not answer in time, went away, crashed, or does not speak this
+    protocol.
+    """
+
+
+class AgentError(Exception):
+    """The agent itself answered with an error (a ``!`` line).
+
+    code: the protocol's stable word ("words", "utf8", "selftest", …). message: the agent's sentence for a
+    person.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(f"the agent says: {message} ({code})")
+        self.code = code
+        self.message = message
+
+    @property
+    def exit_status(self) -> int:
+        """1 where the agent failed a test, else 2: the input is at fault (the text, the command, the
+        bundle).
+        """
+        return 1 if self.code == "selftest" else 2

@@ -1,0 +1,86 @@
+"""A simulated ESP32-C3 behind a pseudo-terminal: ``python -m host.simulator firmware.elf``.
+
+Prints the terminal's path on the first line of standard output, then runs until its standard input closes, so
+that it never outlives the program that started it. An ordinary serial client opens that path and talks to the
+chip.
+
+The simulator (labwired) executes one instruction a cycle and advances only when told to. It runs as fast as
+it can while a line waits for its reply, and hardly at all in between. The agent's own times are not touched
+by any of this: the firmware reads them from the chip's cycle counter.
+"""
+
+import os
+import select
+import sys
+import tty
+from pathlib import Path
+
+from host.protocol import Decoder, Hello, Reply
+from train.errors import UserError
+
+# Simulated seconds that the chip runs between two looks at the line; about 5 ms of real time.
+SLICE = 0.0002
+
+# Real seconds between slices while nothing is asked: an idle chip costs a few per cent of one core.
+IDLE_WAIT = 0.1
+
+# Simulated seconds after which a line is taken to stay without a reply.
+REPLY_LIMIT = 2.0
+
+# UART_CLKDIV of UART0 (ESP32-C3 Technical Reference Manual, chapter UART). The simulator paces what the chip
+# sends by it: 8.7 ms for 100 bytes at 115200 baud, in which the chip executes 1.4 million instructions of
+# waiting. A divider of one takes that wait away.
+UART_CLKDIV = 0x60000014
+
+
+def simulate(elf: Path) -> None:
+    """Run the firmware until standard input closes. Raises UserError if it cannot be loaded."""
+    from labwired import Sim  # type: ignore[import-untyped]
+
+    master, slave = os.openpty()
+    tty.setraw(slave)
+    os.set_blocking(master, False)
+    try:
+        chip = Sim(str(elf), chip="esp32c3", uart="uart0")
+    except (RuntimeError, ValueError, OSError) as error:
+        raise UserError(f"{elf} cannot be simulated: {error}") from None
+    # The slave stays open here: otherwise the terminal would hang up whenever a client closes it.
+    print(os.ttyname(slave), flush=True)
+
+    replies = Decoder()
+    awaited, quiet, begun = 1, 0.0, b""
+    while True:
+        readable = select.select([master, sys.stdin], [], [], 0 if awaited else IDLE_WAIT)[0]
+        if sys.stdin in readable and not os.read(sys.stdin.fileno(), 4096):
+            return
+        if master in readable:
+            data = os.read(master, 4096)
+            chip.send_bytes(data)
+            *lines, begun = (begun + data).split(b"\n")
+            awaited, quiet = awaited + sum(bool(line.strip()) for line in lines), 0.0
+        chip.run_for(SLICE)
+        sent = chip.read_uart_bytes()
+        for line in replies.feed(sent):
+            if isinstance(line, Hello):
+                chip.write_u32(UART_CLKDIV, 1)
+            if isinstance(line, Hello | Reply):
+                awaited = max(0, awaited - 1)
+        quiet = 0.0 if sent else quiet + SLICE
+        if quiet > REPLY_LIMIT:
+            awaited = 0
+        while sent:
+            select.select([], [master], [])
+            sent = sent[os.write(master, sent) :]
+
+
+def main() -> int:
+    try:
+        simulate(Path(sys.argv[1]))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

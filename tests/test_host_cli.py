@@ -1,0 +1,268 @@
+"""The command line as a person meets it: output, exit status, no traceback."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_agent import FakeAgent, silence, stale, unplug
+
+from host.boards import PROJECT
+
+EXAMPLES = [
+    {"text": "say hello", "intent": "Last", "slots": [{"slot": "last", "start": 4, "end": 9}]},
+    {"text": "grüß ünal", "intent": "Last", "slots": [{"slot": "last", "start": 5, "end": 9}]},
+    {"text": "say hello", "intent": "First", "slots": []},
+    {"text": "unknown thing", "intent": None, "slots": []},
+    {"text": "word " * 40, "intent": None, "slots": []},
+    {"text": "x" * 600, "intent": "Last", "slots": []},
+    {"text": "two\nlines", "intent": "Last", "slots": []},
+]
+
+
+def run(
+    *arguments: str, board: str | None = None, stdin: str = "", **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run ``python -m host``; ``board`` by way of the environment variable."""
+    if board is not None:
+        environment["UTTERBIT_BOARD"] = board
+    done = subprocess.run(
+        [sys.executable, "-m", "host", *arguments],
+        cwd=PROJECT,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, **environment},
+    )
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def write_examples(folder: Path, records: list[dict[str, Any]]) -> str:
+    path = folder / "test.jsonl"
+    path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+    return str(path)
+
+
+def test_ask_as_json() -> None:
+    with FakeAgent() as fake:
+        done = run("ask", "grüß ünal", "unknown thing", "--json", "--board", fake.path)
+    assert done.returncode == 0
+    first, second = json.loads(done.stdout)["answers"]
+    assert first == {
+        "text": "grüß ünal",
+        "intent": "Last",
+        "score": 0.9,
+        "best": "Last",
+        "slots": [{"slot": "last", "start": 5, "end": 9, "text": "ünal"}],
+        "implied": {"domain": "test"},
+        "us": 10,
+    }
+    assert second["intent"] is None
+
+
+def test_ask_for_a_person_has_no_colours_in_a_pipe() -> None:
+    with FakeAgent() as fake:
+        done = run("ask", "say hello", "unknown thing", board=fake.path)
+    assert done.returncode == 0
+    assert "\x1b" not in done.stdout
+    assert "say [hello]last" in done.stdout
+    assert "Last  0.90  last=hello  (domain=test)  0.0 ms" in done.stdout
+    assert "not understood (closest: Last)" in done.stdout
+
+
+def test_an_error_of_the_agent_does_not_hide_the_other_answers() -> None:
+    with FakeAgent() as fake:
+        done = run("ask", "w " * 31, "say hello", "--json", board=fake.path)
+    assert done.returncode == 2
+    first, second = json.loads(done.stdout)["answers"]
+    assert (first["error"], second["intent"]) == ("words", "Last")
+
+
+@pytest.mark.parametrize(
+    "prompt", ["", "  ", "a\nb", "x" * 600, b"\xff\xfe".decode(errors="surrogateescape")]
+)
+def test_prompts_that_cannot_be_asked(prompt: str) -> None:
+    done = run("ask", prompt, board="/dev/ttyNONE")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: the prompt")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["sing"],
+        ["ask"],
+        ["ask", "hello", "--timeout", "0"],
+        ["info", "--baud", "fast"],
+        ["chat", "--json"],
+    ],
+)
+def test_wrong_usage(arguments: list[str]) -> None:
+    assert run(*arguments, board="/dev/ttyNONE").returncode == 2
+
+
+def test_no_board() -> None:
+    done = run("info", board="/dev/ttyNONE")
+    assert done.returncode == 3
+    assert "no such port: /dev/ttyNONE" in done.stderr
+    assert done.stdout == ""
+
+
+def test_no_answer() -> None:
+    with FakeAgent(*[silence] * 9) as fake:
+        done = run("ask", "hello", "--json", "--timeout", "0.05", board=fake.path)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "gave no answer" in done.stderr
+
+
+def test_unplugged() -> None:
+    with FakeAgent(unplug) as fake:
+        done = run("ask", "hello", board=fake.path)
+    assert done.returncode == 3
+    assert "went away" in done.stderr
+
+
+def test_eval(tmp_path: Path) -> None:
+    path = write_examples(tmp_path, EXAMPLES)
+    out = tmp_path / "out.jsonl"
+    with FakeAgent(stale) as fake:
+        done = run("eval", path, "--json", "--out", str(out), "--timeout", "0.2", board=fake.path)
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads(done.stdout)
+    assert metrics["n"] == 7
+    assert metrics["intent_accuracy"] == pytest.approx(2 / 5)
+    assert metrics["slot_f1"] == pytest.approx(2 * 2 / (2 + 3))
+    assert metrics["exact"] == pytest.approx(2 / 5)
+    assert metrics["out_of_scope"] == {"n": 2, "accepted": 0}
+    assert metrics["in_scope"] == {"n": 5, "rejected": 2}
+    assert metrics["errors"] == 3
+    assert metrics["device_us"] == {"p50": 10, "p95": 10}
+    predicted = [json.loads(line)["predicted"] for line in out.read_text(encoding="utf-8").splitlines()]
+    assert predicted[1]["slots"] == [{"slot": "last", "start": 5, "end": 9}]
+    assert [record["error"] for record in predicted[4:]] == ["words", "unsendable", "unsendable"]
+
+
+def test_eval_for_a_person(tmp_path: Path) -> None:
+    with FakeAgent() as fake:
+        done = run("eval", write_examples(tmp_path, EXAMPLES), "--errors", "1", board=fake.path)
+    assert done.returncode == 0
+    assert "intent accuracy" in done.stdout and "40.00%" in done.stdout
+    assert "First" in done.stdout
+    assert done.stdout.count("\n  predicted  ") == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"text": "a", "intent": null}\n{"text": ', "test.jsonl:2: broken JSON"),
+        ("", "no sentences"),
+        (
+            '{"text": "a b", "intent": "A", "slots": [{"slot": "s", "start": 0, "end": 9}]}',
+            "outside the text",
+        ),
+    ],
+)
+def test_eval_of_bad_files(tmp_path: Path, content: str, message: str) -> None:
+    path = tmp_path / "test.jsonl"
+    path.write_text(content, encoding="utf-8")
+    done = run("eval", str(path), board="/dev/ttyNONE")
+    assert done.returncode == 2
+    assert message in done.stderr
+
+
+def test_eval_of_a_missing_file() -> None:
+    assert run("eval", "nowhere.jsonl").returncode == 2
+
+
+def test_eval_without_a_board_writes_nothing(tmp_path: Path) -> None:
+    path = write_examples(tmp_path, EXAMPLES)
+    with FakeAgent(unplug) as fake:
+        done = run("eval", path, "--out", str(tmp_path / "out.jsonl"), board=fake.path)
+    assert done.returncode == 3
+    assert [file.name for file in tmp_path.iterdir()] == ["test.jsonl"]
+
+
+def test_bench() -> None:
+    with FakeAgent() as fake:
+        done = run("bench", "--rounds", "2", "--json", board=fake.path)
+    result = json.loads(done.stdout)
+    assert done.returncode == 0
+    assert result["n"] == 32
+    assert result["device_us"] == {"p50": 10, "p95": 10}
+    assert result["wall_ms"]["p50"] > 0 and result["answers_per_s"] > 0
+    assert [row["words"] for row in result["by_words"]] == list(range(1, 17))
+
+
+@pytest.mark.parametrize("json_option", [[], ["--json"]])
+def test_selftest(json_option: list[str]) -> None:
+    with FakeAgent() as fake:
+        assert run("selftest", *json_option, board=fake.path).returncode == 0
+    failed = {"error": "selftest", "message": "golden sentence 2 gave other numbers"}
+    with FakeAgent(replies={"/selftest": failed}) as fake:
+        done = run("selftest", *json_option, board=fake.path)
+    assert done.returncode == 1
+    assert "golden sentence 2" in done.stdout + done.stderr
+
+
+def test_info_compares_with_a_bundle(tmp_path: Path) -> None:
+    bundle = tmp_path / "agent.bundle"
+    bundle.write_bytes(b"UTTB" + bytes(4))  # nothing after the CRC field: the CRC-32 of nothing is 0
+    with FakeAgent() as fake:
+        done = run("info", "--bundle", str(bundle), "--json", board=fake.path)
+        assert done.returncode == 0
+        record = json.loads(done.stdout)
+        assert (record["board"], record["bundle"]["same"]) == ("fake", True)
+        bundle.write_bytes(b"UTTB" + bytes(5))
+        done = run("info", "--bundle", str(bundle), board=fake.path)
+        assert done.returncode == 1
+        bundle.write_bytes(b"PK")
+        assert run("info", "--bundle", str(bundle), board=fake.path).returncode == 2
+
+
+def test_chat_from_a_pipe() -> None:
+    with FakeAgent() as fake:
+        done = run("chat", board=fake.path, stdin="say hello\n\n/info\n" + "w " * 31 + "\n/parse say you\n")
+    assert done.returncode == 0
+    assert "say [hello]last" in done.stdout and "say [you]last" in done.stdout
+    assert "threshold" in done.stdout
+    assert "too many words" in done.stderr
+
+
+def test_boards() -> None:
+    done = run("boards", "--json")
+    assert done.returncode == 0
+    assert [choice["board"] for choice in json.loads(done.stdout)["boards"]][:2] == ["native", "sim"]
+    assert "native" in run("boards").stdout
+
+
+def test_interrupted() -> None:
+    with FakeAgent(silence) as fake:
+        command = [sys.executable, "-m", "host", "ask", "hello", "--timeout", "30", "--board", fake.path]
+        process = subprocess.Popen(command, cwd=PROJECT, stderr=subprocess.PIPE, text=True)
+        while not fake.requests:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=10)
+    assert (process.returncode, stderr) == (130, "")
+
+
+def test_a_reader_that_has_seen_enough() -> None:
+    with FakeAgent() as fake:
+        command = [sys.executable, "-m", "host", "ask", *["say hello"] * 100, "--board", fake.path]
+        process = subprocess.Popen(
+            command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        stderr = process.stderr.read()
+        process.wait(timeout=30)
+        process.stderr.close()
+    assert stderr == ""

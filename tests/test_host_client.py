@@ -1,0 +1,259 @@
+"""The client against an agent that misbehaves."""
+
+import errno
+import grp
+import os
+import threading
+from pathlib import Path
+
+import pytest
+import serial
+from fake_agent import (
+    FakeAgent,
+    Fault,
+    bit_flip,
+    chatter,
+    crash,
+    refusal,
+    reset,
+    silence,
+    stale,
+    unplug,
+    unprotected,
+    well,
+)
+
+from host.client import AnswerSlot, Client, Settings
+from host.errors import AgentError, NoAnswerError, NoBoardError
+from train.errors import UserError
+
+FAST = Settings(timeout=0.15, retries=2)
+
+
+def test_an_answer() -> None:
+    with FakeAgent() as fake, Client(fake.path, FAST) as agent:
+        answer = agent.parse("say hello")
+    assert (answer.intent, answer.best, answer.score, answer.us) == ("Last", "Last", 0.9, 10)
+    assert answer.slots == (AnswerSlot("last", 4, 9, "hello"),)
+    assert answer.implied == {"domain": "test"}
+
+
+def test_a_rejected_prompt() -> None:
+    with FakeAgent() as fake, Client(fake.path, FAST) as agent:
+        answer = agent.parse("unknown words")
+    assert (answer.intent, answer.best, answer.slots) == (None, "Last", ())
+
+
+@pytest.mark.parametrize(
+    "prompt", ["größer schön", "日本 語", "👍🏽 ok 👍🏽", "a\u0301 é", "/info", "@7 x *FFFF"]
+)
+def test_offsets_are_code_points(prompt: str) -> None:
+    with FakeAgent() as fake, Client(fake.path, FAST) as agent:
+        (slot,) = agent.parse(prompt).slots
+    assert prompt[slot.start : slot.end] == slot.text == prompt.split()[-1]
+
+
+def test_values_are_typed() -> None:
+    slot = {"slot": "brightness", "start": 4, "end": 10, "text": "thirty", "value": 30}
+    reply = {"intent": "Dim", "score": 1, "slots": [slot], "implied": {}, "us": 1}
+    with FakeAgent(replies={"dim thirty": reply}) as fake, Client(fake.path, FAST) as agent:
+        assert agent.parse("dim thirty").slots == (AnswerSlot("brightness", 4, 10, "thirty", 30),)
+
+
+@pytest.mark.parametrize(
+    "slot",
+    [
+        {"slot": "a", "start": 0, "end": 9, "text": "grün"},
+        {"slot": "a", "start": 3, "end": 5, "text": "n"},
+        {"slot": "a", "start": 2, "end": 3, "text": "ü"},
+        {"slot": "a", "start": 0, "end": 5},
+    ],
+)
+def test_offsets_that_contradict_the_text_are_refused(slot: dict[str, object]) -> None:
+    reply = {"intent": "A", "score": 1, "slots": [slot], "implied": {}, "us": 1}
+    with FakeAgent(replies={"grün": reply}) as fake, Client(fake.path, FAST) as agent:
+        with pytest.raises(NoAnswerError):
+            agent.parse("grün")
+
+
+@pytest.mark.parametrize("fault", [silence, bit_flip, refusal, stale, unprotected])
+def test_a_lost_or_damaged_answer_is_asked_for_again_under_the_same_seq(fault: Fault) -> None:
+    with FakeAgent(well, fault, fault) as fake, Client(fake.path, FAST) as agent:
+        agent.info()
+        assert agent.parse("say hello").intent == "Last"
+    assert len(fake.requests) == 4
+    assert len(set(fake.requests[1:])) == 1
+
+
+def test_other_traffic_is_no_answer() -> None:
+    with FakeAgent(chatter, chatter) as fake, Client(fake.path, FAST) as agent:
+        assert agent.info().board == "fake"
+        assert agent.parse("say hello").slots[0].text == "hello"
+    assert len(fake.requests) == 2
+
+
+def test_requests_have_rising_numbers_from_a_random_one() -> None:
+    firsts = set()
+    for _ in range(3):
+        with FakeAgent() as fake, Client(fake.path, FAST) as agent:
+            agent.info()
+            agent.info()
+        first, second = (int(line[1:].split()[0]) for line in fake.requests)
+        assert second == first + 1
+        firsts.add(first)
+    assert len(firsts) == 3
+
+
+def test_retries_end() -> None:
+    with FakeAgent(*[silence] * 9) as fake, Client(fake.path, FAST) as agent:
+        with pytest.raises(NoAnswerError, match=r"3 attempts of 0\.15 s"):
+            agent.parse("hello")
+        assert len(fake.requests) == 3
+    with FakeAgent(*[bit_flip] * 9) as fake, Client(fake.path, FAST) as agent:
+        with pytest.raises(NoAnswerError, match="3 lines came damaged"):
+            agent.parse("hello")
+
+
+def test_a_late_answer_is_not_taken_for_the_next_one() -> None:
+    kept: list[bytes] = []
+
+    def keep(agent: FakeAgent, reply: bytes) -> bytes:
+        kept.append(reply)
+        return b""
+
+    def release(agent: FakeAgent, reply: bytes) -> bytes:
+        return kept[0] + reply
+
+    with FakeAgent(keep, release) as fake, Client(fake.path, Settings(timeout=0.1, retries=0)) as agent:
+        with pytest.raises(NoAnswerError):
+            agent.parse("say one")
+        assert agent.parse("say two").slots[0].text == "two"
+
+
+def test_a_reset_in_the_middle_of_an_answer() -> None:
+    with FakeAgent(well, reset) as fake, Client(fake.path, Settings(timeout=5, retries=0)) as agent:
+        agent.info()
+        assert agent.parse("say hello").intent == "Last"
+        assert [event.panic for event in agent.resets] == [None]
+
+
+def test_a_crash_is_reported_with_its_cause() -> None:
+    with FakeAgent(well, crash) as fake, Client(fake.path, FAST) as agent:
+        agent.info()
+        assert agent.parse("say hello").intent == "Last"
+        (event,) = agent.resets
+        assert event.panic is not None and "Load access fault" in event.panic
+
+
+def test_a_prompt_that_always_crashes_the_board() -> None:
+    with FakeAgent(well, *[crash] * 9) as fake, Client(fake.path, FAST) as agent:
+        agent.info()
+        with pytest.raises(NoAnswerError, match="crashed while answering: Guru Meditation"):
+            agent.parse("say hello")
+        assert len(fake.requests) < 6
+
+
+def test_a_board_that_starts_when_it_is_opened_did_not_reset() -> None:
+    with FakeAgent(reset) as fake, Client(fake.path, FAST) as agent:
+        assert agent.info().board == "fake"
+        assert agent.resets == []
+
+
+def test_unplugged_in_the_middle() -> None:
+    with FakeAgent(well, unplug) as fake, Client(fake.path, FAST) as agent:
+        agent.info()
+        with pytest.raises(NoAnswerError, match="went away"):
+            agent.parse("hello")
+
+
+def test_garbage_without_end_ends_in_a_clear_error() -> None:
+    def flood(agent: FakeAgent, reply: bytes) -> bytes:
+        return b"\xf0\x80garbage\n" * 50
+
+    with FakeAgent(*[flood] * 9) as fake, Client(fake.path, FAST) as agent:
+        with pytest.raises(NoAnswerError, match="garbage.*right port and --baud"):
+            agent.parse("hello")
+
+
+def test_errors_of_the_agent() -> None:
+    with FakeAgent() as fake, Client(fake.path, FAST) as agent:
+        with pytest.raises(AgentError) as caught:
+            agent.parse("word " * 31)
+    assert (caught.value.code, caught.value.exit_status) == ("words", 2)
+
+
+def test_a_failed_selftest() -> None:
+    failed = {"error": "selftest", "message": "golden sentence 2"}
+    with FakeAgent(replies={"/selftest": failed}) as fake, Client(fake.path, FAST) as agent:
+        with pytest.raises(AgentError) as caught:
+            agent.selftest()
+    assert caught.value.exit_status == 1
+
+
+def test_an_incomplete_record() -> None:
+    with FakeAgent(replies={"/info": {"proto": 1}}) as fake, Client(fake.path, FAST) as agent:
+        with pytest.raises(NoAnswerError, match="'fw'"):
+            agent.info()
+
+
+def test_threads_share_a_client() -> None:
+    wrong = []
+
+    def ask(agent: Client, name: str) -> None:
+        for number in range(40):
+            word = f"{name}{number}"
+            if agent.parse(f"say {word}").slots[0].text != word:
+                wrong.append(word)
+
+    with FakeAgent() as fake, Client(fake.path, Settings(timeout=5)) as agent:
+        threads = [threading.Thread(target=ask, args=(agent, name)) for name in "abcd"]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert not wrong
+    assert len(fake.requests) == 160
+
+
+def test_no_such_port() -> None:
+    with pytest.raises(NoBoardError, match="no such port: /dev/ttyNONE"):
+        Client("/dev/ttyNONE")
+
+
+def test_a_port_that_another_program_has_open() -> None:
+    with FakeAgent() as fake, Client(fake.path, FAST):
+        with pytest.raises(NoBoardError, match="busy"):
+            Client(fake.path)
+
+
+def test_a_port_without_permission_names_the_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(url: str, **settings: object) -> None:
+        raise serial.SerialException(errno.EACCES, f"could not open port {url}")
+
+    monkeypatch.setattr(serial, "serial_for_url", refuse)
+    with FakeAgent() as fake:
+        group = grp.getgrgid(os.stat(fake.path).st_gid).gr_name
+        with pytest.raises(NoBoardError, match=f"usermod -a -G {group} "):
+            Client(fake.path)
+
+
+def test_what_is_no_serial_port(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(NoBoardError, match="as a serial port"):
+        Client(str(file))
+
+
+def test_urls() -> None:
+    with pytest.raises(UserError, match="carrier-pigeon"):
+        Client("carrier-pigeon://coop")
+    with pytest.raises(NoBoardError, match="cannot be opened"):
+        Client("socket://127.0.0.1:1")
+    with Client("loop://", Settings(timeout=0.05, retries=0)) as agent:
+        with pytest.raises(NoAnswerError, match="not an agent's"):
+            agent.info()
+
+
+def test_bundle_is_for_native_only(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="native"):
+        Client("sim", bundle=tmp_path / "agent.bundle")
