@@ -1,0 +1,11 @@
+/* The bundle that this firmware carries, in flash. UB_BUNDLE_FILE is set by firmware/platforms/embed.py. */
+    .section .bundle, "a"
+    .balign 16
+    .globl ub_bundle
+    .globl ub_bundle_end
+ub_bundle:
+    .incbin UB_BUNDLE_FILE
+ub_bundle_end:
+#ifdef __linux__
+    .section .note.GNU-stack, "", %progbits
+#endif

@@ -1,0 +1,36 @@
+"""PlatformIO's extra script that puts the agent bundle into the firmware (firmware/boards/bundle.S).
+
+Option custom_bundle: the bundle's path, from the project's root. The environment variable UTTERBIT_BUNDLE overrides it.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from SCons.Script import COMMAND_LINE_TARGETS, Import
+
+Import("env")
+env: Any = globals()["env"]
+
+bundle = Path(
+    env["PROJECT_DIR"], os.environ.get("UTTERBIT_BUNDLE") or env.GetProjectOption("custom_bundle")
+).resolve()
+needed = not env.IsCleanTarget() and not {"compiledb", "__idedata"} & set(COMMAND_LINE_TARGETS)
+if needed and not bundle.is_file():
+    sys.stderr.write(
+        f"Error: {bundle}: there is no agent bundle to put into the firmware. `make agent` makes it; "
+        "custom_bundle in platformio.ini or the environment variable UTTERBIT_BUNDLE names another file.\n"
+    )
+    env.Exit(1)
+
+
+def embed(env: Any, node: Any) -> Any:
+    """Compile bundle.S with the bundle's path; SCons builds it anew when the bundle's content changes."""
+    defines = [*env.get("CPPDEFINES", []), ("UB_BUNDLE_FILE", env.StringifyMacro(str(bundle)))]
+    compiled = env.Object(node, CPPDEFINES=defines)
+    env.Depends(compiled, env.File(str(bundle)))
+    return compiled
+
+
+env.AddBuildMiddleware(embed, "*bundle.S")
