@@ -29,6 +29,7 @@ from host.protocol import (
     Note,
     Reply,
     encode,
+    is_panic,
     prompt_payload,
 )
 
@@ -282,11 +283,12 @@ class Client:
                     return line
                 case Damaged():
                     seen.damaged += 1
-                case Noise(text=text):
-                    seen.noise = text
-                    if line.is_panic:
+                case Note(text=text) | Noise(text=text):
+                    if is_panic(line):
                         self._panic = seen.panic = text
-                case Reply() | Note():
+                    elif isinstance(line, Noise):
+                        seen.noise = text
+                case Reply():
                     pass
 
     def _why_no_answer(self, seen: "_Seen", timeout: float) -> str:

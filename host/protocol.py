@@ -67,15 +67,13 @@ class Noise:
 
     text: str
 
-    @property
-    def is_panic(self) -> bool:
-        """Whether it reads like the last words of a crashing chip (ESP-IDF's, or the direct-boot
-        firmware's).
-        """
-        return _PANIC.search(self.text) is not None
-
 
 Line = Reply | Hello | Note | Damaged | Noise
+
+
+def is_panic(line: Line) -> bool:
+    """Whether it reads like the last words of a crashing chip: ESP-IDF's, or a ``#panic`` of the firmware."""
+    return isinstance(line, Note | Noise) and _PANIC.search(line.text) is not None
 
 
 def crc16(data: bytes) -> int:

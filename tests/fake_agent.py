@@ -42,7 +42,11 @@ class FakeAgent:
     def __init__(self, *faults: Fault, replies: Mapping[str, Mapping[str, Any]] | None = None) -> None:
         self.requests: list[bytes] = []
         self._faults = list(faults)
-        self._replies = {"/info": INFO, "/selftest": {"passed": True, "golden": 4}, **(replies or {})}
+        self._replies: dict[str, Mapping[str, Any]] = {
+            "/info": INFO,
+            "/selftest": {"passed": True, "golden": 4},
+            **(replies or {}),
+        }
         self._master, self._slave = os.openpty()
         tty.setraw(self._slave)
         self.path = os.ttyname(self._slave)

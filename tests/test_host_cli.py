@@ -14,7 +14,7 @@ from fake_agent import FakeAgent, silence, stale, unplug
 
 from host.boards import PROJECT
 
-EXAMPLES = [
+EXAMPLES: list[dict[str, Any]] = [
     {"text": "say hello", "intent": "Last", "slots": [{"slot": "last", "start": 4, "end": 9}]},
     {"text": "grüß ünal", "intent": "Last", "slots": [{"slot": "last", "start": 5, "end": 9}]},
     {"text": "say hello", "intent": "First", "slots": []},

@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from seqeval.metrics import f1_score
+from seqeval.metrics import f1_score  # type: ignore[import-untyped]
 
 from host.client import Answer, AnswerSlot
 from host.errors import AgentError

@@ -17,6 +17,7 @@ from host.protocol import (
     crc16,
     decode_line,
     encode,
+    is_panic,
     prompt_payload,
 )
 from train.errors import UserError
@@ -104,8 +105,9 @@ def test_every_single_bit_error_of_a_reply_is_noticed() -> None:
 
 
 def test_panics_are_told_from_boot_logs() -> None:
-    assert Noise("Guru Meditation Error: Core  0 panic'ed (LoadProhibited)").is_panic
-    assert not Noise("ESP-ROM:esp32c3-api1-20210207").is_panic
+    assert is_panic(Noise("Guru Meditation Error: Core  0 panic'ed (LoadProhibited)"))
+    assert is_panic(decode_line(b"#panic cause=00000005 epc=42000120 tval=00000000"))
+    assert not is_panic(Noise("ESP-ROM:esp32c3-api1-20210207"))
 
 
 def test_decoder_is_indifferent_to_how_bytes_arrive() -> None:
