@@ -40,27 +40,20 @@ enum { OUTSIDE = 0 };
 static uint32_t begin_tag(uint32_t slot) { return 1 + 2 * slot; }
 static uint32_t inside_tag(uint32_t slot) { return 2 + 2 * slot; }
 
-static bool has_slot(const ub_agent *agent, uint16_t intent, uint32_t slot) {
-  const uint32_t bytes = (agent->labels.slots + 7u) / 8u;
-  return agent->sections[UB_LABELS].bytes[agent->labels.slot_mask + intent * bytes + slot / 8] >> slot % 8 & 1;
-}
-
-/* Viterbi over the tags of the slots that the intent can carry; I-x follows only B-x or I-x (Ramshaw and Marcus 1995).
- * Leaves the best tag of every token in the first byte of its row of scratch. */
-static void decode_tags(const ub_agent *agent, const ub_logits *logits, const ub_answer *answer) {
-  const uint32_t slots = agent->labels.slots, tags = 1 + 2 * slots;
+void ub_best_tags(const int8_t *logits, uint32_t tokens, uint32_t slots, const uint8_t *legal, uint8_t *scratch) {
+  const uint32_t tags = 1 + 2 * slots;
   int16_t score[UB_MAX_TAGS]; /* of the best path that ends in each tag */
   uint32_t last = OUTSIDE;    /* the best of them */
-  for (uint32_t token = 0; token < answer->token_count; token++) {
-    const int8_t *const logit = logits->tags + token * tags;
-    uint8_t *const from = logits->scratch + token * tags;
+  for (uint32_t token = 0; token < tokens; token++) {
+    const int8_t *const logit = logits + token * tags;
+    uint8_t *const from = scratch + token * tags;
     const int32_t best = token ? score[last] : 0;
     uint32_t next = OUTSIDE;
     from[OUTSIDE] = (uint8_t)last;
     score[OUTSIDE] = (int16_t)(best + logit[OUTSIDE]);
     for (uint32_t slot = 0; slot < slots; slot++) {
       const uint32_t b = begin_tag(slot), i = inside_tag(slot);
-      if (!has_slot(agent, answer->intent, slot)) continue;
+      if (!(legal[slot / 8] >> slot % 8 & 1)) continue;
       if (token) {
         from[i] = (uint8_t)(score[b] > score[i] ? b : i);
         score[i] = (int16_t)(score[from[i]] + logit[i]);
@@ -75,8 +68,8 @@ static void decode_tags(const ub_agent *agent, const ub_logits *logits, const ub
     }
     last = next;
   }
-  for (uint32_t token = answer->token_count; token > 0; token--) {
-    uint8_t *const from = logits->scratch + (token - 1) * tags;
+  for (uint32_t token = tokens; token > 0; token--) {
+    uint8_t *const from = scratch + (token - 1) * tags;
     const uint32_t tag = last;
     last = from[tag];
     from[0] = (uint8_t)tag;
@@ -116,7 +109,10 @@ static ub_slot make_slot(const ub_agent *agent, const uint8_t *text, const ub_an
 
 static void decode_slots(const ub_agent *agent, const uint8_t *text, const ub_logits *logits, ub_answer *answer) {
   const uint32_t tags = 1 + 2 * (uint32_t)agent->labels.slots;
-  decode_tags(agent, logits, answer);
+  const uint8_t *const masks = agent->sections[UB_LABELS].bytes + agent->labels.slot_mask;
+  const uint32_t mask_bytes = (agent->labels.slots + 7u) / 8u;
+  ub_best_tags(logits->tags, answer->token_count, agent->labels.slots, masks + answer->intent * mask_bytes,
+               logits->scratch);
   for (uint32_t token = 0; token < answer->token_count && answer->slot_count < UB_MAX_SLOTS;) {
     const uint32_t tag = logits->scratch[token * tags];
     const uint32_t from = token++;

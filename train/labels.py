@@ -1,0 +1,103 @@
+"""What a student can answer: intents, slots, and the classes and tags that its two heads choose from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from train.errors import UserError
+from train.examples import Example
+
+OUTSIDE = 0
+"""The tag of a word in no slot."""
+
+Implied = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Intents and slots by name, classes and tags by number.
+
+    A class is an intent together with the slots that it implies; the last class is "out of scope" if the data has any.
+    The tags are those of BIO (Ramshaw and Marcus 1995): 0 is outside, ``1 + 2 s`` begins and ``2 + 2 s`` continues slot ``s``.
+    """
+
+    intents: tuple[str, ...]
+    slots: tuple[str, ...]
+    classes: tuple[tuple[int | None, Implied], ...]
+    """Index of the intent (``None``: out of scope) and the slots it implies, ascending by intent."""
+    legal: tuple[tuple[int, ...], ...]
+    """Per intent, the slots that it was seen with."""
+
+    @classmethod
+    def of(cls, examples: Iterable[Example]) -> Labels:
+        """The labels of a training set."""
+        examples = list(examples)
+        intents = sorted({e.intent for e in examples if e.intent is not None})
+        slots = sorted({s.slot for e in examples for s in e.slots})
+        place = {name: i for i, name in enumerate(intents)}
+        classes: list[tuple[int | None, Implied]] = sorted(
+            {(place[e.intent], e.implied) for e in examples if e.intent is not None}
+        )
+        if any(e.intent is None for e in examples):
+            classes.append((None, ()))
+        seen: list[set[int]] = [set() for _ in intents]
+        for e in examples:
+            if e.intent is not None:
+                seen[place[e.intent]].update(slots.index(s.slot) for s in e.slots)
+        if not classes:
+            raise UserError("the training data is empty; it needs at least one example")
+        return cls(tuple(intents), tuple(slots), tuple(classes), tuple(tuple(sorted(s)) for s in seen))
+
+    @property
+    def tags(self) -> int:
+        """How many tags there are."""
+        return 1 + 2 * len(self.slots)
+
+    def tag_of(self, slot: str, *, begins: bool) -> int:
+        """The tag of a word that begins or continues a slot."""
+        return 1 + 2 * self.slots.index(slot) + (not begins)
+
+    def class_of(self, example: Example) -> int:
+        """The class of an example; of its intent's classes the one that shares most implied slots.
+
+        Raises:
+            UserError: the intent, or out of scope, does not occur in the training data.
+        """
+        intent = None if example.intent is None else self._index(self.intents, example.intent, "intent")
+        candidates = [c for c, (i, _) in enumerate(self.classes) if i == intent]
+        if not candidates:
+            raise UserError(f"{example.text!r} is out of scope, but the training data has no such example; add some")
+        return max(candidates, key=lambda c: len(set(self.classes[c][1]) & set(example.implied)))
+
+    def require(self, examples: Iterable[Example], part: str) -> None:
+        """Raises UserError if ``examples`` of ``part`` carry an intent or slot that training has not seen."""
+        for example in examples:
+            if example.intent is not None:
+                self._index(self.intents, example.intent, "intent", part)
+            for slot in example.slots:
+                self._index(self.slots, slot.slot, "slot", part)
+
+    @staticmethod
+    def _index(names: tuple[str, ...], name: str, kind: str, part: str = "this data") -> int:
+        try:
+            return names.index(name)
+        except ValueError:
+            raise UserError(
+                f"{kind} {name!r} of {part} does not occur in the training data; add examples of it or remove it there"
+            ) from None
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object that :meth:`from_json` takes."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Labels:
+        """The inverse of :meth:`to_json`."""
+        return cls(
+            tuple(data["intents"]),
+            tuple(data["slots"]),
+            tuple((intent, tuple((k, v) for k, v in implied)) for intent, implied in data["classes"]),
+            tuple(tuple(s) for s in data["legal"]),
+        )

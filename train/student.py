@@ -1,0 +1,315 @@
+"""The student: a transformer encoder whose every activation has the range that int8 will give it.
+
+One forward pass serves training, evaluation and export. It is the graph that firmware/agent/encoder.c
+computes, in the
+same order and with the same names: hashed pieces are summed into word embeddings, a convolution mixes
+neighbours,
+pre-norm layers follow whose norm is x / |x| (RMSNorm with its constant in the next weights), and two linear
+heads read
+the class from the first position and a tag from every other.
+
+Activations are quantized as in training-aware quantization with learned ranges (Jain et al. 2020, "Trained
+Quantization Thresholds"): symmetric int8, so that no zero point is left but that of a ReLU.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+LOGIT_LIMIT = 8.0
+"""Attention logits are clipped to ±8 ..."""
+MASK_MARGIN = 14.6
+"""... and masked ones pushed this far below any other, where TFLite's softmax gives exactly zero (Q12.19
+sum)."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The sizes of a student. Heads and hidden neurons are given per layer, so that pruning can change
+    them."""
+
+    classes: int
+    tags: int
+    positions: int = 32
+    """Words of a sentence + 1."""
+    rows: int = 4096
+    """Of the embedding table; the first ``positions`` belong to positions, the rest are hash buckets."""
+    embed: int = 32
+    embed_bits: int = 4
+    width: int = 64
+    kernel: int = 3
+    heads: tuple[int, ...] = (4, 4)
+    head_width: int = 16
+    hidden: tuple[int, ...] = (128, 128)
+    per_channel: bool = False
+    """Weights have a scale per output, not per matrix."""
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object of all sizes."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Shape:
+        """The inverse of :meth:`to_json`."""
+        return cls(**{**data, "heads": tuple(data["heads"]), "hidden": tuple(data["hidden"])})
+
+    def macs(self, positions: int) -> int:
+        """Multiply-accumulates of a sentence of ``positions`` - 1 words."""
+        per_position = self.kernel * self.embed * self.width + self.tags * self.width
+        for heads, hidden in zip(self.heads, self.hidden, strict=True):
+            all_heads = heads * self.head_width
+            per_position += 4 * self.width * all_heads + 2 * self.width * hidden + 2 * positions * all_heads
+        return positions * per_position + self.classes * self.width - self.tags * self.width
+
+
+class ActivationRange(keras.layers.Layer):
+    """Where an activation is quantized to int8.
+
+    Until :attr:`Student.quantized` is set it passes values through and follows the largest magnitude of a
+    batch; then it
+    rounds to ``limit`` / 127 steps, and ``limit`` is learned with the weights.
+
+    Args:
+        relu: the activation is not negative: 0 … limit instead of ±limit.
+        fixed: the range is given, (least, most), and not learned.
+    """
+
+    def __init__(self, name: str, *, relu: bool = False, fixed: tuple[float, float] | None = None) -> None:
+        super().__init__(name=name)
+        self.relu, self.fixed = relu, fixed
+        self.limit = self.add_weight(name="limit", shape=(), initializer="ones", trainable=fixed is None)
+
+    def bounds(self) -> tuple[Any, Any]:
+        """The real values of int8 -128 and 127."""
+        if self.fixed:
+            return self.fixed
+        limit = tf.maximum(tf.convert_to_tensor(self.limit), 1e-3)
+        return (tf.zeros(()), limit) if self.relu else (-limit * 128 / 127, limit)
+
+    def observe(self, x: tf.Tensor) -> None:
+        """Follows the range of a float activation: a mean over batches of its 99.99th percentile."""
+        flat = tf.reshape(tf.abs(x), [-1])
+        count = tf.maximum(1, tf.shape(flat)[0] // 10000)
+        most = tf.math.top_k(flat, count).values[-1]
+        self.limit.assign(tf.where(self.limit == 1.0, most, 0.95 * tf.convert_to_tensor(self.limit) + 0.05 *
+        most))
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        """Rounds to the 256 values of the range, passing gradients straight through inside it."""
+        least, most = self.bounds()
+        return tf.quantization.fake_quant_with_min_max_vars(x, least, most, num_bits=8)
+
+
+def quantize_weights(w: tf.Tensor, axis: int | None) -> tf.Tensor:
+    """Rounds weights as TFLite's converter does, symmetric in ±127 steps, with a straight-through gradient.
+
+    ``axis``: of the outputs, for a scale each; ``None`` for one scale.
+    """
+    others = None if axis is None else [i for i in range(len(w.shape)) if i != axis % len(w.shape)]
+    scale = tf.reduce_max(tf.abs(w), axis=others, keepdims=axis is not None) / 127 + 1e-12
+    return w + tf.stop_gradient(tf.round(w / scale) * scale - w)
+
+
+class Student(keras.Model):
+    """The model.
+
+    Args:
+        shape: its sizes.
+        dropout: share of activations, and of words' own pieces, that are dropped in training.
+        seed: of the initial weights.
+    """
+
+    def __init__(self, shape: Shape, *, dropout: float = 0.1, seed: int = 1) -> None:
+        super().__init__(name="student")
+        self.shape, self.dropout = shape, dropout
+        self.quantized = False
+        """Whether activations and weights are rounded as on the chip."""
+        self.observing = False
+        """Whether ranges follow the activations."""
+        self._seeds = keras.random.SeedGenerator(seed)
+        d, norm_gain = shape.width, math.sqrt(shape.width)
+        self.table = self.add_weight(
+            name="table",
+            shape=(shape.rows, shape.embed),
+            initializer=keras.initializers.RandomNormal(stddev=0.1, seed=seed),
+        )
+        self.table_limit = self.add_weight(name="table_limit", shape=(), initializer="ones")
+        self.gains: dict[str, float] = {}
+        self.matrices: dict[str, keras.Variable] = {}
+        self.biases: dict[str, keras.Variable] = {}
+        self.ranges: dict[str, ActivationRange] = {}
+        self._matrix("convolution", shape.kernel * shape.embed, d)
+        self._range("input_sum", fixed=None)
+        self._range("convolution")
+        for i, (heads, hidden) in enumerate(zip(shape.heads, shape.hidden, strict=True)):
+            attended = heads * shape.head_width
+            self._matrix(f"query{i}", d, attended, gain=norm_gain / math.sqrt(shape.head_width))
+            self._matrix(f"key{i}", d, attended, bias=False, gain=norm_gain)
+            self._matrix(f"value{i}", d, attended, bias=False, gain=norm_gain)
+            self._matrix(f"output{i}", attended, d)
+            self._matrix(f"up{i}", d, hidden, gain=norm_gain)
+            self._matrix(f"down{i}", hidden, d)
+            for name in ("query", "key", "value", "context", "output", "attended", "down", "fed"):
+                self._range(f"{name}{i}")
+            self._range(f"up{i}", relu=True)
+        self._matrix("class_head", d, shape.classes, gain=norm_gain)
+        self._matrix("tag_head", d, shape.tags, gain=norm_gain)
+        self._range("class_head")
+        self._range("tag_head")
+        self._range("norm", fixed=(-1.0, 127 / 128))
+        self._range("logits", fixed=(-LOGIT_LIMIT, LOGIT_LIMIT * 127 / 128))
+        self._range("masked", fixed=(-LOGIT_LIMIT - MASK_MARGIN, LOGIT_LIMIT))
+        self._range("probabilities", fixed=(0.0, 255 / 256))
+        self.built = True
+
+    def _matrix(self, name: str, inputs: int, outputs: int, *, bias: bool = True, gain: float = 1.0) -> None:
+        # The gain is a constant that scales the weight where it is used: Adam's steps then fit every matrix.
+        self.gains[name] = gain
+        init = keras.initializers.GlorotUniform(seed=len(self.matrices) + 1)
+        self.matrices[name] = self.add_weight(name=name, shape=(inputs, outputs), initializer=init)
+        if bias:
+            self.biases[name] = self.add_weight(name=f"{name}_bias", shape=(outputs,), initializer="zeros")
+
+    def _range(self, name: str, *, relu: bool = False, fixed: tuple[float, float] | None = None) -> None:
+        self.ranges[name] = ActivationRange(f"{name}_range", relu=relu, fixed=fixed)
+
+    # ---- pieces of the forward pass ----
+
+    def weight(self, name: str) -> tf.Tensor:
+        """``[inputs, outputs]`` of a matrix as it is used, not rounded."""
+        return tf.convert_to_tensor(self.matrices[name]) * self.gains[name]
+
+    def quantize(self, name: str, x: tf.Tensor) -> tf.Tensor:
+        """An activation with the range of ``name``."""
+        spot = self.ranges[name]
+        if self.observing and spot.fixed is None:
+            spot.observe(x)
+        return spot(x) if self.quantized else x
+
+    def linear(self, name: str, x: tf.Tensor, activation: Callable[[tf.Tensor], tf.Tensor] | None = None) ->
+    tf.Tensor:
+        """``x`` [..., inputs] through a matrix, its bias, an activation, its range."""
+        w = self.weight(name)
+        if self.quantized:
+            w = quantize_weights(w, -1 if self.shape.per_channel else None)
+        y = tf.tensordot(x, w, 1)
+        if name in self.biases:
+            y += tf.convert_to_tensor(self.biases[name])
+        return self.quantize(name, activation(y) if activation else y)
+
+    def normalize(self, x: tf.Tensor) -> tf.Tensor:
+        """x / |x| over the last axis."""
+        return self.quantize("norm", tf.math.l2_normalize(x, axis=-1, epsilon=1e-6))
+
+    def quantized_table(self) -> tf.Tensor:
+        """The embedding table [rows, E] on its grid of ``2 ** embed_bits - 1`` values."""
+        table = tf.convert_to_tensor(self.table)
+        if not self.quantized:
+            return table
+        limit = tf.maximum(tf.convert_to_tensor(self.table_limit), 1e-4)
+        bits = self.shape.embed_bits
+        return tf.quantization.fake_quant_with_min_max_vars(table, -limit, limit, num_bits=bits,
+        narrow_range=True)
+
+    @property
+    def table_step(self) -> tf.Tensor:
+        """The real value of 1 in the quantized embedding table, and in the encoder's input."""
+        return tf.convert_to_tensor(self.table_limit) / (2 ** (self.shape.embed_bits - 1) - 1)
+
+    def embed(self, words: tf.Tensor, pieces: tf.Tensor, training: bool) -> tf.Tensor:
+        """``words`` [B, n] and the vocabulary's ``pieces`` to the encoder's input [B, n + 1, E]; zeros where
+        no word is."""
+        table = tf.concat([self.quantized_table(), tf.zeros((1, self.shape.embed))], 0)
+        distinct, index = tf.unique(tf.reshape(words, [-1]))
+        rows = tf.gather(pieces, distinct)
+        if training and self.dropout:
+            # A word's own piece comes first. Without it the word must be read from its parts, as an unknown
+            word is.
+            own = keras.random.uniform((tf.shape(rows)[0], 1), seed=self._seeds) < 2 * self.dropout
+            first = tf.range(tf.shape(rows)[1])[None, :] == 0
+            has_parts = rows[:, 1:2] != self.shape.rows
+            rows = tf.where(own & first & has_parts, self.shape.rows, rows)
+        x = tf.reduce_sum(tf.gather(table, rows), 1)
+        x = tf.gather(x, tf.reshape(index, tf.shape(words)))
+        here = tf.cast(words != 0, tf.float32)[..., None]
+        x = (x + table[None, 1 : tf.shape(words)[1] + 1]) * here
+        x = tf.concat([tf.repeat(table[None, :1], tf.shape(words)[0], 0), x], 1)
+        if not self.quantized:
+            return x
+        return tf.quantization.fake_quant_with_min_max_vars(x, -128 * self.table_step, 127 * self.table_step)
+
+    def convolve(self, x: tf.Tensor) -> tf.Tensor:
+        """[B, n, E] to [B, n, D]: every position sees its neighbours, and zeros beyond the ends."""
+        s = self.shape
+        w = self.weight("convolution")
+        if self.quantized:
+            w = quantize_weights(w, -1 if s.per_channel else None)
+        kernel = tf.reshape(w, (s.kernel, 1, s.embed, s.width))
+        y = tf.nn.conv2d(x[:, :, None, :], kernel, 1, "SAME")
+        return self.quantize("convolution", y[:, :, 0, :] + tf.convert_to_tensor(self.biases["convolution"]))
+
+    def attend(self, layer: int, h: tf.Tensor, mask: tf.Tensor, training: bool) -> tf.Tensor:
+        """[B, n, D] to the context of all heads [B, n, A]; ``mask`` [B, 1, 1, n] is added to the logits."""
+        heads, width = self.shape.heads[layer], self.shape.head_width
+        split = (-1, tf.shape(h)[1], heads, width)
+        q, k, v = (
+            tf.transpose(tf.reshape(self.linear(f"{name}{layer}", h), split), (0, 2, 1, 3))
+            for name in ("query", "key", "value")
+        )
+        logits = tf.clip_by_value(tf.matmul(q, k, transpose_b=True), -LOGIT_LIMIT, LOGIT_LIMIT)
+        logits = self.quantize("logits", logits)
+        p = self.quantize("probabilities", tf.nn.softmax(self.quantize("masked", logits + mask)))
+        p = self._drop(p, training)
+        context = tf.transpose(tf.matmul(p, v), (0, 2, 1, 3))
+        return self.quantize(f"context{layer}", tf.reshape(context, (-1, tf.shape(h)[1], heads * width)))
+
+    def _drop(self, x: tf.Tensor, training: bool) -> tf.Tensor:
+        return keras.random.dropout(x, self.dropout, seed=self._seeds) if training and self.dropout else x
+
+    # ---- the forward pass ----
+
+    def encode(self, x: tf.Tensor, mask: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, tf.Tensor,
+    tf.Tensor]:
+        """The encoder.
+
+        Args:
+            x: embeddings [B, n, E].
+            mask: [B, 1, 1, n], 0 where there is a token and at most ``-2 LOGIT_LIMIT - MASK_MARGIN``
+            elsewhere.
+            training: whether to drop.
+
+        Returns:
+            Logits of the classes [B, C] and of the tags [B, n - 1, T], and the normalized states [B, n, D]
+            they come from.
+        """
+        x = self._drop(self.convolve(x), training)
+        for i in range(len(self.shape.heads)):
+            branch = self.linear(f"output{i}", self.attend(i, self.normalize(x), mask, training))
+            x = self.quantize(f"attended{i}", x + self._drop(branch, training))
+            branch = self.linear(f"down{i}", self.linear(f"up{i}", self.normalize(x), tf.nn.relu))
+            x = self.quantize(f"fed{i}", x + self._drop(branch, training))
+        h = self.normalize(x)
+        return self.linear("class_head", h[:, 0]), self.linear("tag_head", h[:, 1:]), h
+
+    def call(self, words: tf.Tensor, pieces: tf.Tensor, training: bool = False) -> tuple[tf.Tensor,
+    tf.Tensor, tf.Tensor]:
+        """``words`` int32 [B, n - 1] and the vocabulary's ``pieces`` to what :meth:`encode` returns."""
+        x = self.embed(words, pieces, training)
+        masked = tf.pad(tf.cast(words == 0, tf.float32), ((0, 0), (1, 0)))
+        mask = -(2 * LOGIT_LIMIT + MASK_MARGIN) * masked[:, None, None, :]
+        return self.encode(x, mask, training)
+
+    def start_quantizing(self) -> None:
+        """From here on rounds as the chip does; the table's range is set to what clips least of a normal
+        distribution."""
+        deviation = float(np.std(np.asarray(self.table)[self.shape.positions :]))
+        # 2.95 standard deviations minimise the squared error of 15 levels, 4.4 of 255 (Banner et al. 2019).
+        self.table_limit.assign(deviation * (2.95 if self.shape.embed_bits == 4 else 4.4))
+        self.quantized, self.observing = True, False
