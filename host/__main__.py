@@ -118,9 +118,7 @@ def evaluate(args: argparse.Namespace, console: Console) -> int:
         progress = Console(stderr=True)
         predictions = [
             _prediction(agent, example.text)
-            for example in track(
-                examples, "asking", console=progress, transient=True, disable=not progress.is_terminal
-            )
+            for example in track(examples, "asking", console=progress, transient=True, disable=not progress.is_terminal)
         ]
         _warn_of_resets(agent)
     metrics = measure(examples, predictions)
@@ -146,9 +144,7 @@ def _write_predictions(path: Path, examples: Sequence[Example], predictions: Seq
     for example, guess in zip(examples, predictions, strict=True):
         predicted = example_to_json(Example(example.text, guess.intent, guess.slots, guess.implied))
         del predicted["text"]
-        lines.append(
-            {**example_to_json(example), "predicted": {**predicted, "us": guess.us, "error": guess.error}}
-        )
+        lines.append({**example_to_json(example), "predicted": {**predicted, "us": guess.us, "error": guess.error}})
     try:
         write_atomic(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
     except OSError as error:
@@ -309,9 +305,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="S",
         help="seconds to wait for an answer before asking again",
     )
-    common.add_argument(
-        "--baud", type=_positive(int), default=115200, metavar="N", help="speed of a serial port"
-    )
+    common.add_argument("--baud", type=_positive(int), default=115200, metavar="N", help="speed of a serial port")
     common.add_argument("--bundle", type=Path, metavar="FILE", help="another agent to run (native only)")
 
     parser = argparse.ArgumentParser(
@@ -339,15 +333,9 @@ def build_parser() -> argparse.ArgumentParser:
         description=host.evaluation.__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    command.add_argument(
-        "file", type=Path, metavar="FILE.jsonl", help="labelled sentences, one JSON object a line"
-    )
-    command.add_argument(
-        "--errors", type=int, default=10, metavar="N", help="wrong sentences to show; default 10"
-    )
-    command.add_argument(
-        "--out", type=Path, metavar="FILE", help="write every prediction there, as JSON lines"
-    )
+    command.add_argument("file", type=Path, metavar="FILE.jsonl", help="labelled sentences, one JSON object a line")
+    command.add_argument("--errors", type=int, default=10, metavar="N", help="wrong sentences to show; default 10")
+    command.add_argument("--out", type=Path, metavar="FILE", help="write every prediction there, as JSON lines")
     command = add("bench", bench)
     command.add_argument(
         "--rounds", type=_positive(int), default=4, metavar="N", help="times that each length is asked"
@@ -372,9 +360,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return status
     except (UserError, BoardError, AgentError) as error:
         print_error(error)
-        return (
-            3 if isinstance(error, BoardError) else error.exit_status if isinstance(error, AgentError) else 2
-        )
+        return 3 if isinstance(error, BoardError) else error.exit_status if isinstance(error, AgentError) else 2
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:

@@ -12,7 +12,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -44,14 +47,15 @@ class Board:
         name: str,
         port: serial.Serial,
         timeout: float,
-        process: subprocess.Popen[bytes] | None = None,
-        log: IO[bytes] | None = None,
+        resources: ExitStack,
+        why_gone: Callable[[], str] | None = None,
     ) -> None:
+        """resources: what to close in the end. why_gone: for a board that is a process, why it ended."""
         self.name = name
         self.timeout = timeout
         self._port = port
-        self._process = process
-        self._log = log
+        self._resources = resources
+        self._why_gone = why_gone
 
     def read(self) -> bytes:
         """The bytes that are there; b"" if none came within READ_WAIT seconds. Raises NoAnswerError."""
@@ -74,16 +78,12 @@ class Board:
 
     def close(self) -> None:
         """Close the port and end the process behind it, if there is one."""
-        self._port.close()
-        if self._process is not None:
-            _end(self._process)
-        if self._log is not None:
-            self._log.close()
+        self._resources.close()
 
     def _gone(self, error: Exception) -> NoAnswerError:
-        if self._process is None or self._log is None:
+        if self._why_gone is None:
             return NoAnswerError(f"{self.name} went away ({error}); is it still plugged in?")
-        return NoAnswerError(f"{self.name} ended by itself: {_last_words(self._process, self._log)}")
+        return NoAnswerError(f"{self.name} ended by itself: {self._why_gone()}")
 
 
 def open_board(name: str, *, baud: int = 115200, bundle: Path | None = None) -> Board:
@@ -98,7 +98,9 @@ def open_board(name: str, *, baud: int = 115200, bundle: Path | None = None) -> 
         return _open_native(bundle)
     if name == "sim":
         return _open_sim()
-    return Board(name, _open_port(name, baud), timeout=2.0)
+    with ExitStack() as stack:
+        port = stack.enter_context(_open_port(name, baud))
+        return Board(name, port, 2.0, stack.pop_all())
 
 
 def _open_native(bundle: Path | None) -> Board:
@@ -110,57 +112,44 @@ def _open_native(bundle: Path | None) -> Board:
         raise NoBoardError("native needs pseudo-terminals, which this system lacks; use Linux, macOS or WSL")
     import tty
 
-    master, slave = os.openpty()
-    log = tempfile.TemporaryFile()
-    try:
-        tty.setraw(slave)
-        command = [str(NATIVE_PROGRAM), *([str(bundle)] if bundle is not None else [])]
+    with ExitStack() as stack:
+        log = stack.enter_context(tempfile.TemporaryFile())
+        master, slave = os.openpty()
+        stack.callback(os.close, slave)
         try:
-            process = subprocess.Popen(
-                command, stdin=master, stdout=master, stderr=log, start_new_session=True
-            )
+            # Before the process says its first word, which an echo would send back to it.
+            tty.setraw(slave)
+            port = stack.enter_context(_open_port(os.ttyname(slave), 115200))
+            command = [str(NATIVE_PROGRAM), *([str(bundle)] if bundle is not None else [])]
+            process = subprocess.Popen(command, stdin=master, stdout=master, stderr=log, start_new_session=True)
         except OSError as error:
-            raise NoBoardError(
-                f"{NATIVE_PROGRAM} cannot be run ({error.strerror}): run `make agent`"
-            ) from None
+            raise NoBoardError(f"{NATIVE_PROGRAM} cannot be run ({error.strerror}): run `make agent`") from None
         finally:
             os.close(master)
-        try:
-            port = _open_port(os.ttyname(slave), 115200)
-        except BaseException:
-            _end(process)
-            raise
-    except BaseException:
-        log.close()
-        raise
-    finally:
-        os.close(slave)
-    return Board("native", port, timeout=2.0, process=process, log=log)
+        stack.callback(_end, process)
+        return Board("native", port, 2.0, stack.pop_all(), partial(_last_words, process, log))
 
 
 def _open_sim() -> Board:
     if reason := sim_missing():
         raise NoBoardError(f"the simulated board is not there: {reason}")
-    log = tempfile.TemporaryFile()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "host.simulator", str(SIM_ELF)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=log,
-        cwd=PROJECT,
-        start_new_session=True,
-    )
-    try:
+    with ExitStack() as stack:
+        log = stack.enter_context(tempfile.TemporaryFile())
+        process = subprocess.Popen(
+            [sys.executable, "-m", "host.simulator", str(SIM_ELF)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            cwd=PROJECT,
+            start_new_session=True,
+        )
+        stack.callback(_end, process)
         assert process.stdout is not None
         path = process.stdout.readline().decode().strip()
         if not path:
             raise NoBoardError(f"the simulator did not start: {_last_words(process, log)}")
-        port = _open_port(path, 115200)
-    except BaseException:
-        _end(process)
-        log.close()
-        raise
-    return Board("sim", port, timeout=60.0, process=process, log=log)
+        port = stack.enter_context(_open_port(path, 115200))
+        return Board("sim", port, 60.0, stack.pop_all(), partial(_last_words, process, log))
 
 
 def _open_port(name: str, baud: int) -> serial.Serial:
@@ -215,8 +204,8 @@ def sim_missing() -> str | None:
     """Why ``sim`` cannot be used here; None if it can."""
     if not SIM_ELF.is_file():
         return "its firmware is not built; run `make agent`, or `pio run -e c3`"
-    if importlib.util.find_spec("labwired") is None:
-        return "the simulator is not installed; run `pip install labwired`"
+    if any(importlib.util.find_spec(module) is None for module in ("labwired", "yaml")):
+        return "the simulator is not installed; run `pip install labwired pyyaml`"
     return None
 
 

@@ -180,9 +180,7 @@ class Client:
     raise NoAnswerError if nothing usable comes, AgentError for the agent's own errors.
     """
 
-    def __init__(
-        self, board: str = "native", settings: Settings | None = None, *, bundle: Path | None = None
-    ) -> None:
+    def __init__(self, board: str = "native", settings: Settings | None = None, *, bundle: Path | None = None) -> None:
         """Open ``native``, ``sim``, a serial port or a pyserial URL; see ``open_board`` for what it
         raises.
         """
@@ -330,9 +328,7 @@ def _answer(prompt: str, fields: Mapping[str, Any]) -> Answer:
         start, end = _field(item, "start", int), _field(item, "end", int)
         spoken = _field(item, "text", str)
         if not 0 <= start < end <= len(text) or text[start:end] != spoken.encode():
-            raise NoAnswerError(
-                f"the agent's answer contradicts itself: bytes {start}-{end} are not {spoken!r}"
-            )
+            raise NoAnswerError(f"the agent's answer contradicts itself: bytes {start}-{end} are not {spoken!r}")
         first = len(text[:start].decode())
         value = item.get("value")
         slots.append(AnswerSlot(_field(item, "slot", str), first, first + len(spoken), spoken, value))

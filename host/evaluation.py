@@ -91,9 +91,7 @@ class Metrics:
 
     def to_json(self) -> dict[str, Any]:
         """The figures as a JSON object, fractions with six decimals."""
-        return {
-            key: round(value, 6) if isinstance(value, float) else value for key, value in asdict(self).items()
-        }
+        return {key: round(value, 6) if isinstance(value, float) else value for key, value in asdict(self).items()}
 
 
 def measure(examples: Sequence[Example], predictions: Sequence[Prediction]) -> Metrics:
@@ -121,9 +119,7 @@ def measure(examples: Sequence[Example], predictions: Sequence[Prediction]) -> M
         exact=_share([is_exact(gold, guess) for gold, guess in inside]),
         out_of_scope=OutOfScope(len(outside), sum(guess.intent is not None for guess in outside)),
         in_scope=InScope(len(inside), sum(guess.intent is None for _, guess in inside)),
-        implied_accuracy=_share([gold.implied == guess.implied for gold, guess in inside])
-        if has_implied
-        else None,
+        implied_accuracy=_share([gold.implied == guess.implied for gold, guess in inside]) if has_implied else None,
         value_accuracy=_share(values),
         device_us=Percentiles.of([guess.us for guess in predictions if guess.us is not None]),
         errors=sum(guess.error is not None for guess in predictions),

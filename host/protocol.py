@@ -98,16 +98,12 @@ def prompt_payload(prompt: str) -> str:
         raise UserError("the prompt is empty; write a sentence")
     broken = re.search(r"[\n\r]", prompt)
     if broken:
-        raise UserError(
-            f"the prompt has a line break at character {broken.start()}; send each line by itself"
-        )
+        raise UserError(f"the prompt has a line break at character {broken.start()}; send each line by itself")
     payload = f"/parse {prompt}" if prompt[0] in "/@" or _CRC_LIKE.search(prompt) else prompt
     try:
         size = len(payload.encode())
     except UnicodeEncodeError as error:
-        raise UserError(
-            f"the prompt is not valid UTF-8 at character {error.start}; send text as UTF-8"
-        ) from None
+        raise UserError(f"the prompt is not valid UTF-8 at character {error.start}; send text as UTF-8") from None
     if size > MAX_PAYLOAD_BYTES:
         limit = MAX_PAYLOAD_BYTES - (len(payload) - len(prompt))
         raise UserError(f"the prompt has {len(prompt.encode())} bytes of UTF-8; a line takes at most {limit}")

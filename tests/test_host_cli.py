@@ -85,9 +85,7 @@ def test_an_error_of_the_agent_does_not_hide_the_other_answers() -> None:
     assert (first["error"], second["intent"]) == ("words", "Last")
 
 
-@pytest.mark.parametrize(
-    "prompt", ["", "  ", "a\nb", "x" * 600, b"\xff\xfe".decode(errors="surrogateescape")]
-)
+@pytest.mark.parametrize("prompt", ["", "  ", "a\nb", "x" * 600, b"\xff\xfe".decode(errors="surrogateescape")])
 def test_prompts_that_cannot_be_asked(prompt: str) -> None:
     done = run("ask", prompt, board="/dev/ttyNONE")
     assert done.returncode == 2
@@ -154,7 +152,8 @@ def test_eval_for_a_person(tmp_path: Path) -> None:
     with FakeAgent() as fake:
         done = run("eval", write_examples(tmp_path, EXAMPLES), "--errors", "1", board=fake.path)
     assert done.returncode == 0
-    assert "intent accuracy" in done.stdout and "40.00%" in done.stdout
+    assert "intent accuracy" in done.stdout
+    assert "40.00%" in done.stdout
     assert "First" in done.stdout
     assert done.stdout.count("\n  predicted  ") == 1
 
@@ -197,7 +196,8 @@ def test_bench() -> None:
     assert done.returncode == 0
     assert result["n"] == 32
     assert result["device_us"] == {"p50": 10, "p95": 10}
-    assert result["wall_ms"]["p50"] > 0 and result["answers_per_s"] > 0
+    assert result["wall_ms"]["p50"] > 0
+    assert result["answers_per_s"] > 0
     assert [row["words"] for row in result["by_words"]] == list(range(1, 17))
 
 
@@ -231,7 +231,8 @@ def test_chat_from_a_pipe() -> None:
     with FakeAgent() as fake:
         done = run("chat", board=fake.path, stdin="say hello\n\n/info\n" + "w " * 31 + "\n/parse say you\n")
     assert done.returncode == 0
-    assert "say [hello]last" in done.stdout and "say [you]last" in done.stdout
+    assert "say [hello]last" in done.stdout
+    assert "say [you]last" in done.stdout
     assert "threshold" in done.stdout
     assert "too many words" in done.stderr
 
@@ -257,10 +258,9 @@ def test_interrupted() -> None:
 def test_a_reader_that_has_seen_enough() -> None:
     with FakeAgent() as fake:
         command = [sys.executable, "-m", "host", "ask", *["say hello"] * 100, "--board", fake.path]
-        process = subprocess.Popen(
-            command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        assert process.stdout is not None and process.stderr is not None
+        process = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        assert process.stderr is not None
         process.stdout.close()
         stderr = process.stderr.read()
         process.wait(timeout=30)

@@ -44,9 +44,7 @@ def test_a_rejected_prompt() -> None:
     assert (answer.intent, answer.best, answer.slots) == (None, "Last", ())
 
 
-@pytest.mark.parametrize(
-    "prompt", ["größer schön", "日本 語", "👍🏽 ok 👍🏽", "a\u0301 é", "/info", "@7 x *FFFF"]
-)
+@pytest.mark.parametrize("prompt", ["größer schön", "日本 語", "👍🏽 ok 👍🏽", "a\u0301 é", "/info", "@7 x *FFFF"])
 def test_offsets_are_code_points(prompt: str) -> None:
     with FakeAgent() as fake, Client(fake.path, FAST) as agent:
         (slot,) = agent.parse(prompt).slots
@@ -71,9 +69,8 @@ def test_values_are_typed() -> None:
 )
 def test_offsets_that_contradict_the_text_are_refused(slot: dict[str, object]) -> None:
     reply = {"intent": "A", "score": 1, "slots": [slot], "implied": {}, "us": 1}
-    with FakeAgent(replies={"grün": reply}) as fake, Client(fake.path, FAST) as agent:
-        with pytest.raises(NoAnswerError):
-            agent.parse("grün")
+    with FakeAgent(replies={"grün": reply}) as fake, Client(fake.path, FAST) as agent, pytest.raises(NoAnswerError):
+        agent.parse("grün")
 
 
 @pytest.mark.parametrize("fault", [silence, bit_flip, refusal, stale, unprotected])
@@ -105,13 +102,19 @@ def test_requests_have_rising_numbers_from_a_random_one() -> None:
 
 
 def test_retries_end() -> None:
-    with FakeAgent(*[silence] * 9) as fake, Client(fake.path, FAST) as agent:
-        with pytest.raises(NoAnswerError, match=r"3 attempts of 0\.15 s"):
-            agent.parse("hello")
-        assert len(fake.requests) == 3
-    with FakeAgent(*[bit_flip] * 9) as fake, Client(fake.path, FAST) as agent:
-        with pytest.raises(NoAnswerError, match="3 lines came damaged"):
-            agent.parse("hello")
+    with (
+        FakeAgent(*[silence] * 9) as fake,
+        Client(fake.path, FAST) as agent,
+        pytest.raises(NoAnswerError, match=r"3 attempts of 0\.15 s"),
+    ):
+        agent.parse("hello")
+    assert len(fake.requests) == 3
+    with (
+        FakeAgent(*[bit_flip] * 9) as fake,
+        Client(fake.path, FAST) as agent,
+        pytest.raises(NoAnswerError, match="3 lines came damaged"),
+    ):
+        agent.parse("hello")
 
 
 def test_a_late_answer_is_not_taken_for_the_next_one() -> None:
@@ -142,7 +145,8 @@ def test_a_crash_is_reported_with_its_cause() -> None:
         agent.info()
         assert agent.parse("say hello").intent == "Last"
         (event,) = agent.resets
-        assert event.panic is not None and "Load access fault" in event.panic
+        assert event.panic is not None
+        assert "Load access fault" in event.panic
 
 
 def test_a_prompt_that_always_crashes_the_board() -> None:
@@ -170,30 +174,38 @@ def test_garbage_without_end_ends_in_a_clear_error() -> None:
     def flood(agent: FakeAgent, reply: bytes) -> bytes:
         return b"\xf0\x80garbage\n" * 50
 
-    with FakeAgent(*[flood] * 9) as fake, Client(fake.path, FAST) as agent:
-        with pytest.raises(NoAnswerError, match="garbage.*right port and --baud"):
-            agent.parse("hello")
+    with (
+        FakeAgent(*[flood] * 9) as fake,
+        Client(fake.path, FAST) as agent,
+        pytest.raises(NoAnswerError, match=r"garbage.*right port and --baud"),
+    ):
+        agent.parse("hello")
 
 
 def test_errors_of_the_agent() -> None:
-    with FakeAgent() as fake, Client(fake.path, FAST) as agent:
-        with pytest.raises(AgentError) as caught:
-            agent.parse("word " * 31)
+    with FakeAgent() as fake, Client(fake.path, FAST) as agent, pytest.raises(AgentError) as caught:
+        agent.parse("word " * 31)
     assert (caught.value.code, caught.value.exit_status) == ("words", 2)
 
 
 def test_a_failed_selftest() -> None:
     failed = {"error": "selftest", "message": "golden sentence 2"}
-    with FakeAgent(replies={"/selftest": failed}) as fake, Client(fake.path, FAST) as agent:
-        with pytest.raises(AgentError) as caught:
-            agent.selftest()
+    with (
+        FakeAgent(replies={"/selftest": failed}) as fake,
+        Client(fake.path, FAST) as agent,
+        pytest.raises(AgentError) as caught,
+    ):
+        agent.selftest()
     assert caught.value.exit_status == 1
 
 
 def test_an_incomplete_record() -> None:
-    with FakeAgent(replies={"/info": {"proto": 1}}) as fake, Client(fake.path, FAST) as agent:
-        with pytest.raises(NoAnswerError, match="'fw'"):
-            agent.info()
+    with (
+        FakeAgent(replies={"/info": {"proto": 1}}) as fake,
+        Client(fake.path, FAST) as agent,
+        pytest.raises(NoAnswerError, match="'fw'"),
+    ):
+        agent.info()
 
 
 def test_threads_share_a_client() -> None:
@@ -221,9 +233,8 @@ def test_no_such_port() -> None:
 
 
 def test_a_port_that_another_program_has_open() -> None:
-    with FakeAgent() as fake, Client(fake.path, FAST):
-        with pytest.raises(NoBoardError, match="busy"):
-            Client(fake.path)
+    with FakeAgent() as fake, Client(fake.path, FAST), pytest.raises(NoBoardError, match="busy"):
+        Client(fake.path)
 
 
 def test_a_port_without_permission_names_the_group(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -249,9 +260,11 @@ def test_urls() -> None:
         Client("carrier-pigeon://coop")
     with pytest.raises(NoBoardError, match="cannot be opened"):
         Client("socket://127.0.0.1:1")
-    with Client("loop://", Settings(timeout=0.05, retries=0)) as agent:
-        with pytest.raises(NoAnswerError, match="not an agent's"):
-            agent.info()
+    with (
+        Client("loop://", Settings(timeout=0.05, retries=0)) as agent,
+        pytest.raises(NoAnswerError, match="not an agent"),
+    ):
+        agent.info()
 
 
 def test_bundle_is_for_native_only(tmp_path: Path) -> None:

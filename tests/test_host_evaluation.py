@@ -3,14 +3,14 @@
 import random
 
 import pytest
-from seqeval.metrics import f1_score  # type: ignore[import-untyped]
+from seqeval.metrics import f1_score
 
 from host.client import Answer, AnswerSlot
 from host.errors import AgentError
 from host.evaluation import Prediction, confusions, measure, percentile
 from train.examples import Example, Slot
 
-WORDS = "abc def ghi jkl mno pqr".split()
+WORDS = ["abc", "def", "ghi", "jkl", "mno", "pqr"]
 TEXT = " ".join(WORDS)
 
 
@@ -41,9 +41,7 @@ def test_slot_f1_is_seqevals() -> None:
     rng = random.Random(3)
     gold = [random_slots(rng) for _ in range(200)]
     guess = [slots if rng.random() < 0.4 else random_slots(rng) for slots in gold]
-    metrics = measure(
-        [Example(TEXT, "A", slots) for slots in gold], [Prediction("A", slots, us=1) for slots in guess]
-    )
+    metrics = measure([Example(TEXT, "A", slots) for slots in gold], [Prediction("A", slots, us=1) for slots in guess])
     expected = f1_score([bio(slots) for slots in gold], [bio(slots) for slots in guess])
     assert 0.3 < expected < 0.9
     assert metrics.slot_f1 == pytest.approx(expected, abs=1e-12)

@@ -79,9 +79,7 @@ def test_every_kind_of_line() -> None:
     assert decode_line(b'!{"error":"long","message":"m"}') == Reply(
         False, {"error": "long", "message": "m"}, None, protected=False
     )
-    assert decode_line(b"#hello proto=1 fw=0.1.0 agent=none") == Hello(
-        {"proto": "1", "fw": "0.1.0", "agent": "none"}
-    )
+    assert decode_line(b"#hello proto=1 fw=0.1.0 agent=none") == Hello({"proto": "1", "fw": "0.1.0", "agent": "none"})
     assert decode_line(b'={"int#hello proto=1 agent=a') == Hello({"proto": "1", "agent": "a"})
     assert isinstance(decode_line(b'={"text":"say #hello proto=1"} *0000'), Damaged)
     assert decode_line(b"ESP-ROM:esp#hello proto=1 agent=a") == Hello({"proto": "1", "agent": "a"})

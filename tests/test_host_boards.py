@@ -1,0 +1,114 @@
+"""Boards that are processes, and what is said when they fail."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from fake_agent import INFO
+
+from host import boards
+from host.client import Client, Settings
+from host.errors import NoAnswerError, NoBoardError
+from train.errors import UserError
+
+PROGRAM = f"""#!{sys.executable}
+import binascii, json, os, signal, sys
+info = {INFO!r}
+info["agent"] = sys.argv[1] if len(sys.argv) > 1 else "built-in"
+print("#hello proto=1 agent=x", flush=True)
+for line in sys.stdin:
+    if "crash" in line:
+        print("out of luck", file=sys.stderr, flush=True)
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if line.strip():
+        body = "=" + json.dumps(dict(seq=int(line[1:].split()[0]), **info))
+        print(f"{{body}} *{{binascii.crc_hqx(body.encode(), 0xFFFF):04X}}", flush=True)
+"""
+
+
+@pytest.fixture
+def native(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A program in the place of the native firmware."""
+    program = tmp_path / "program"
+    program.write_text(PROGRAM, encoding="utf-8")
+    program.chmod(0o755)
+    monkeypatch.setattr(boards, "NATIVE_PROGRAM", program)
+    return program
+
+
+def test_native_is_a_process_behind_a_terminal(native: Path) -> None:
+    with Client("native") as agent:
+        assert agent.info().agent == "built-in"
+        assert agent.resets == []
+
+
+def test_native_runs_another_bundle(native: Path, tmp_path: Path) -> None:
+    bundle = tmp_path / "my agent.bundle"
+    bundle.touch()
+    with Client("native", bundle=bundle) as agent:
+        assert agent.info().agent == str(bundle)
+    with pytest.raises(UserError, match="no such bundle"):
+        Client("native", bundle=tmp_path / "none.bundle")
+
+
+def test_native_that_crashes(native: Path) -> None:
+    with Client("native") as agent:
+        agent.info()
+        with pytest.raises(NoAnswerError, match="native ended by itself: signal 11; out of luck"):
+            agent.parse("crash")
+
+
+def test_native_that_ends_at_once(native: Path) -> None:
+    native.write_text("#!/bin/sh\necho bad luck >&2; exit 2\n", encoding="utf-8")
+    with Client("native", Settings(timeout=2, retries=0)) as agent, pytest.raises(NoAnswerError, match="2; bad luck"):
+        agent.info()
+
+
+def test_native_that_cannot_be_run(native: Path) -> None:
+    native.chmod(0o644)
+    with pytest.raises(NoBoardError, match="make agent"):
+        Client("native")
+
+
+def test_nothing_is_left_behind(native: Path) -> None:
+    before = len(os.listdir("/dev/fd"))
+    for _ in range(5):
+        with Client("native") as agent:
+            agent.info()
+    assert len(os.listdir("/dev/fd")) == before
+    native.chmod(0o644)
+    with pytest.raises(NoBoardError):
+        Client("native")
+    assert len(os.listdir("/dev/fd")) == before
+
+
+def test_boards_that_are_not_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(boards, "NATIVE_PROGRAM", tmp_path / "none")
+    monkeypatch.setattr(boards, "SIM_ELF", tmp_path / "none")
+    with pytest.raises(NoBoardError, match="pio run -e native"):
+        Client("native")
+    with pytest.raises(NoBoardError, match="pio run -e c3"):
+        Client("sim")
+    native, sim, *_ = boards.board_choices()
+    assert not native.available
+    assert not sim.available
+
+
+def test_sim_needs_the_simulator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    elf = tmp_path / "firmware.elf"
+    elf.touch()
+    monkeypatch.setattr(boards, "SIM_ELF", elf)
+    monkeypatch.setitem(sys.modules, "labwired", None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(NoBoardError, match="pip install labwired"):
+        Client("sim")
+
+
+def test_sim_with_a_broken_firmware(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("labwired", reason="the simulator is not installed")
+    elf = tmp_path / "firmware.elf"
+    elf.write_bytes(b"\x7fELF" + bytes(60))
+    monkeypatch.setattr(boards, "SIM_ELF", elf)
+    with pytest.raises(NoBoardError, match=r"the simulator did not start: exit status 2; error: .*firmware\.elf"):
+        Client("sim")
