@@ -64,9 +64,7 @@ def _map(case: Callable[[str], str], text: str) -> str:
 def end_mark(example: Example, rng: random.Random) -> Example:
     """A full stop, question mark or exclamation mark at the end, fitting the script."""
     text = example.text
-    question = bool(
-        re.match(r"(?i)(what|which|who|where|when|why|how|is|are|do|does|can|could|will|would)\b", text)
-    )
+    question = bool(re.match(r"(?i)(what|which|who|where|when|why|how|is|are|do|does|can|could|will|would)\b", text))
     mark = "?" if question else rng.choice("..!")
     if re.search(r"[\u3040-\u30ff\u4e00-\u9fff]$", text):
         mark = {".": "。", "?": "？", "!": "！"}[mark]
@@ -100,7 +98,8 @@ _CONTRACTION = re.compile(
 
 
 def respell(example: Example, rng: random.Random) -> Example:
-    """English: one contraction, lost apostrophe, percent sign or other spelling outside the slots, if there is one."""
+    """English: one contraction, lost apostrophe, percent sign or other spelling outside the slots, if there
+    is one."""
     matches = [match for match in _CONTRACTION.finditer(example.text) if _outside(example, *match.span())]
     if not matches:
         return example
@@ -161,56 +160,44 @@ _SUFFIXES = (
     "real quick",
     "asap",
 )
-_QUESTION_PREFIXES = (
-    "hey",
-    "ok",
-    "so",
-    "please tell me",
-    "can you tell me",
-    "could you tell me",
-    "hi",
-    "computer",
-    "tell me",
-)
+_QUESTION_PREFIXES = ("hey", "ok", "so", "hi", "computer", "please")
+_ASKING = ("please tell me", "can you tell me", "could you tell me", "tell me")
 _QUESTION_SUFFIXES = ("please", "now", "right now", "thanks", "at the moment", "currently")
-_QUESTION = re.compile(
-    r"(?i)(what|which|who|where|when|why|how|is|are|do|does|can|could|tell|hi|hello|never|nevermind)\b"
-)
-_STATEMENT = re.compile(
-    r"(?i)(turn|switch|set|open|close|lock|unlock|start|stop|dim|make|change|pause|play|add|put|remove"
-    r"|cancel|increase|decrease|lower|raise|shut|activate|deactivate|vacuum|clean|resume|mute|unmute"
-    r"|skip|broadcast|announce|check|delete|run|press|push|return|dock|brighten)\b"
+_OPEN_QUESTION = re.compile(r"(?i)(what|which|who|where|how)\b")
+_YES_NO_QUESTION = re.compile(r"(?i)(is|are)\b")
+_COMMAND = re.compile(
+    r"(?i)(turn|switch|set|open|close|lock|unlock|start|stop|dim|make|change|pause|play|add|put|remove|cancel"
+    r"|increase|decrease|lower|raise|shut|activate|deactivate|vacuum|clean|resume|mute|unmute|skip|broadcast"
+    r"|announce|check|delete|run|press|push|return|dock|brighten)\b"
 )
 
 
 def polite(example: Example, rng: random.Random, skip_words: Sequence[str], english: bool) -> Example:
-    """Words of courtesy before or after: English ones that fit the sentence, else the language's own skip words.
+    """Words of courtesy before or after: English ones that fit the sentence, else the language's own skip
+    words.
 
     Words that a wildcard at the edge of the sentence would swallow are not put there.
     """
     text = example.text
     front = not example.slots or example.slots[0].start > 0
     back = not example.slots or example.slots[-1].end < len(text) or example.slots[-1].slot not in OPEN_SLOTS
-    if english and _QUESTION.match(text):
-        prefixes, suffixes = _QUESTION_PREFIXES, _QUESTION_SUFFIXES
-        if not re.match(r"(?i)(what|which|who|where|how|is|are)\b", text):
-            return example
-        prefixes = tuple(
-            word
-            for word in prefixes
-            if "tell" not in word or re.match(r"(?i)(what|which|who|where|how)\b", text)
-        )
-    elif english:
-        if not _STATEMENT.match(text):
-            return example
-        prefixes, suffixes = _PREFIXES, _SUFFIXES
-    else:
-        prefixes = suffixes = tuple(skip_words)
-    if not prefixes:
-        return example
-    if front and rng.random() < 0.6 or not back:
-        return edit(example, 0, 0, rng.choice(prefixes) + " ") if front else example
-    return edit(example, len(text), len(text), " " + rng.choice(suffixes))
+    prefixes, suffixes = _courtesies(text) if english else (skip_words, skip_words)
+    if front and prefixes and (rng.random() < 0.6 or not back):
+        return edit(example, 0, 0, f"{rng.choice(prefixes)} ")
+    if back and suffixes:
+        return edit(example, len(text), len(text), f" {rng.choice(suffixes)}")
+    return example
+
+
+def _courtesies(text: str) -> tuple[Sequence[str], Sequence[str]]:
+    """English words of courtesy that may stand before and after a sentence."""
+    if _COMMAND.match(text):
+        return _PREFIXES, _SUFFIXES
+    if _OPEN_QUESTION.match(text):
+        return _QUESTION_PREFIXES + _ASKING, _QUESTION_SUFFIXES
+    if _YES_NO_QUESTION.match(text):
+        return _QUESTION_PREFIXES, _QUESTION_SUFFIXES
+    return (), ()
 
 
 OPEN_SLOTS = {"message", "search_query", "conversation_command", "item"}
@@ -219,10 +206,7 @@ OPEN_SLOTS = {"message", "search_query", "conversation_command", "item"}
 _KEYS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
 _NEIGHBOURS = {
     letter: "".join(
-        row[i]
-        for row in _KEYS
-        for i in range(column - 1, column + 2)
-        if 0 <= i < len(row) and row[i] != letter
+        row[i] for row in _KEYS for i in range(column - 1, column + 2) if 0 <= i < len(row) and row[i] != letter
     )
     for keys in _KEYS
     for column, letter in enumerate(keys)
@@ -230,7 +214,8 @@ _NEIGHBOURS = {
 
 
 def typo(example: Example, rng: random.Random) -> Example:
-    """One typing error in a word of four letters or more: two letters swapped, one dropped, doubled or mistyped.
+    """One typing error in a word of four letters or more: two letters swapped, one dropped, doubled or
+    mistyped.
 
     Slots with a value are left alone: their words are looked up as they are.
     """
@@ -238,15 +223,13 @@ def typo(example: Example, rng: random.Random) -> Example:
         index
         for word in re.finditer(r"[^\W\d_]{4,}", example.text)
         for index in range(word.start(), word.end() - 1)
-        if not any(
-            slot.start <= index + 1 and index < slot.end for slot in example.slots if slot.value is not None
-        )
+        if not any(slot.start <= index + 1 and index < slot.end for slot in example.slots if slot.value is not None)
         and not any(index + 1 in (slot.start, slot.end) for slot in example.slots)
     ]
     if not spots:
         return example
     at = rng.choice(spots)
-    letter, following = example.text[at : at + 2]
+    letter, following = example.text[at], example.text[at + 1]
     kind = rng.randrange(4)
     if kind == 0:
         return edit(example, at, at + 2, following + letter)

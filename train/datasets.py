@@ -1,16 +1,16 @@
-"""Data sets by name or folder, in one form: labelled sentences in three parts, value tables, where it all came from.
+"""Data sets by name or folder, in one form: labelled sentences in three parts, value tables, where it all
+came from.
 
-Public sets are downloaded from their homes into the cache, each file against its SHA-256; ``data_dir`` takes a local
+Public sets are downloaded from their homes into the cache, each file against its SHA-256; ``data_dir`` takes
+a local
 copy instead. They are not part of the project: heed their licences.
 
-=========  ========================================================  =====================================================
-``home``   Home Assistant's commands, generated                      home-assistant-intents (Apache-2.0), train/home
-``snips``  SNIPS, the joint split 13,084/700/700                     CC0 1.0, Coucke et al. 2018; split of Goo et al. 2018
-``hwu64``  HWU64, fold 1 of the published ten                        CC BY 4.0, Liu et al. 2019
-``clinc150`` CLINC150, intents only, with out-of-scope sentences     CC BY 3.0, Larson et al. 2019
-``atis``   ATIS: yours, as ``seq.in``/``seq.out``/``label`` folders  LDC
-``slurp``  SLURP                                                     CC BY 4.0, Bastianelli et al. 2020
-=========  ========================================================  =====================================================
+- ``home``: Home Assistant's commands, generated (train/home; home-assistant-intents, Apache-2.0)
+- ``snips``: SNIPS, the joint split 13,084/700/700 (CC0 1.0, Coucke et al. 2018; split of Goo et al. 2018)
+- ``hwu64``: HWU64, fold 1 of the published ten (CC BY 4.0, Liu et al. 2019)
+- ``clinc150``: CLINC150, intents only, with out-of-scope sentences (CC BY 3.0, Larson et al. 2019)
+- ``atis``: ATIS, which the user supplies: train/, valid/, test/, each with seq.in, seq.out and label
+- ``slurp``: SLURP (CC BY 4.0, Bastianelli et al. 2020)
 """
 
 import csv
@@ -52,7 +52,8 @@ class DataSet:
     valid: list[Example]
     test: list[Example]
     values: dict[str, dict[str, Value]] = field(default_factory=dict)
-    """Per slot: words in lowercase to their normalised value. Words that are their own value are left out; digits
+    """Per slot: words in lowercase to their normalised value. Words that are their own value are left out;
+    digits
     are read as numbers and need no entry."""
     numeric_slots: list[str] = field(default_factory=list)
     """Slots that take plain numbers."""
@@ -71,10 +72,13 @@ def load(
     size: int | None = None,
     cache_dir: Path,
 ) -> DataSet:
-    """Load a named data set, a folder of JSON lines, a folder of hassil YAML, or Rasa NLU YAML (file or folder).
+    """Load a named data set, a folder of JSON lines, a folder of hassil YAML, or Rasa NLU YAML (file or
+    folder).
 
-    data_dir: local copies of public sets (``data_dir/snips``, or ``data_dir`` is that folder); for ``home``, sentences
-    of those found there that no home serves train rejection. language and size (training sentences) matter only where
+    data_dir: local copies of public sets (``data_dir/snips``, or ``data_dir`` is that folder); for ``home``,
+    sentences
+    of those found there that no home serves train rejection. language and size (training sentences) matter
+    only where
     sentences are generated. cache_dir: where downloads are kept.
     Raises UserError for what is unknown, missing, empty or broken, and for a label that training lacks.
     """
@@ -102,9 +106,7 @@ def save(dataset: DataSet, folder: Path) -> None:
             write_jsonl(folder / f"{part}.jsonl", examples)
     if dataset.unlabelled:
         write_atomic(folder / "unlabelled.txt", "".join(f"{text}\n" for text in dataset.unlabelled))
-    write_atomic(
-        folder / "values.json", _json({"numeric_slots": dataset.numeric_slots, "values": dataset.values})
-    )
+    write_atomic(folder / "values.json", _json({"numeric_slots": dataset.numeric_slots, "values": dataset.values}))
     manifest = {"name": dataset.name, "language": dataset.language, "provenance": dataset.provenance}
     write_atomic(folder / "provenance.json", _json(manifest))
 
@@ -166,7 +168,7 @@ def _load_home(data_dir: Path | None, language: str, seed: int, size: int | None
     )
 
 
-# --- folders -------------------------------------------------------------------------------------------------------
+# --- folders ---
 
 
 def _load_path(path: Path, language: str, seed: int, size: int | None) -> DataSet:
@@ -184,11 +186,9 @@ def _load_path(path: Path, language: str, seed: int, size: int | None) -> DataSe
 
 
 def _load_jsonl(folder: Path, language: str) -> DataSet:
-    parts = {
-        part: read_jsonl(folder / f"{part}.jsonl") if (folder / f"{part}.jsonl").is_file() else []
-        for part in PARTS
-    }
-    dataset = DataSet(folder.resolve().name, language, **parts, provenance={"data": folder.resolve().name})
+    train, valid, test = (read_jsonl(path) if (path := folder / f"{part}.jsonl").is_file() else [] for part in PARTS)
+    name = folder.resolve().name
+    dataset = DataSet(name, language, train, valid, test, provenance={"data": name})
     manifest = folder / "provenance.json"
     if manifest.is_file():
         record = _load_json(manifest)
@@ -201,14 +201,8 @@ def _load_jsonl(folder: Path, language: str) -> DataSet:
     if tables.is_file():
         record = _load_json(tables)
         values, numeric = record.get("values", {}), record.get("numeric_slots", [])
-        if (
-            not _is_tables(values)
-            or not isinstance(numeric, list)
-            or not all(isinstance(n, str) for n in numeric)
-        ):
-            raise UserError(
-                f'{tables}: expected {{"numeric_slots": [slot…], "values": {{slot: {{words: value}}}}}}'
-            )
+        if not _is_tables(values) or not isinstance(numeric, list) or not all(isinstance(n, str) for n in numeric):
+            raise UserError(f'{tables}: expected {{"numeric_slots": [slot…], "values": {{slot: {{words: value}}}}}}')
         dataset.values, dataset.numeric_slots = values, numeric
     sentences = folder / "unlabelled.txt"
     if sentences.is_file():
@@ -238,9 +232,7 @@ def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise UserError(
-            f"{path}: not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8"
-        ) from None
+        raise UserError(f"{path}: not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
 
@@ -283,10 +275,9 @@ def _load_hassil(
 _RASA_ENTITY = re.compile(r"\[([^\]]+)\](?:\(([^)]+)\)|(\{[^}]*\}))")
 
 
-def _load_rasa(
-    path: Path, documents: Sequence[tuple[Path, dict[str, Any]]], language: str, seed: int
-) -> DataSet:
-    """Rasa 2 and 3 NLU data: intents with ``[words](entity:value)`` or ``[words]{"entity": …}``, and synonyms."""
+def _load_rasa(path: Path, documents: Sequence[tuple[Path, dict[str, Any]]], language: str, seed: int) -> DataSet:
+    """Rasa 2 and 3 NLU data: intents with ``[words](entity:value)`` or ``[words]{"entity": …}``, and
+    synonyms."""
     examples: list[Example] = []
     synonyms: dict[str, str] = {}
     for file, document in documents:
@@ -353,7 +344,8 @@ def _rasa_example(line: str, intent: str | None, file: Path) -> Example:
 
 
 def split_off(examples: Sequence[Example], seed: int) -> tuple[list[Example], list[Example]]:
-    """A seeded tenth for validation, no intent losing its last example or slot to it: (training, validation)."""
+    """A seeded tenth for validation, no intent losing its last example or slot to it: (training,
+    validation)."""
     order = list(range(len(examples)))
     random.Random(f"{seed}/valid").shuffle(order)
     left = Counter(label for example in examples for label in _labels(example))
@@ -374,7 +366,7 @@ def _labels(example: Example) -> list[str]:
     return [f"intent {example.intent}", *(f"slot {slot.slot}" for slot in example.slots)]
 
 
-# --- public sets ---------------------------------------------------------------------------------------------------
+# --- public sets ---
 
 
 @dataclass(frozen=True)
@@ -387,7 +379,8 @@ class Public:
     """Of a folder that is pinned to a commit where the home has commits."""
     files: tuple[str, ...]
     """Paths below ``url``. Their SHA-256 are in checksums.sha256; that of a file which is not listed there is
-    recorded at the first download, beside the cached file, and must be the same ever after (trust on first use)."""
+    recorded at the first download, beside the cached file, and must be the same ever after (trust on first
+    use)."""
     read: Callable[[Path, int], dict[str, list[Example]]]
     """Examples by part, from a folder that has the files; the second argument is the seed of a split."""
     probe: str
@@ -402,7 +395,7 @@ def _load_public(name: str, data_dir: Path | None, seed: int, cache_dir: Path) -
         if not public.files:
             where = f"{data_dir} does not hold it" if data_dir is not None else "it is not free to download"
             raise UserError(
-                f"data set {name}: {where}; give --data-dir with a folder {name}/ that has train/, valid/ and test/, "
+                f"data set {name}: {where}; give --data-dir with a folder {name}/ of train/, valid/, test/, "
                 "each with seq.in, seq.out and label"
             )
         folder = _download(name, public, cache_dir)
@@ -427,17 +420,13 @@ def _load_public(name: str, data_dir: Path | None, seed: int, cache_dir: Path) -
 def _local(name: str, data_dir: Path) -> Path | None:
     if not data_dir.is_dir():
         raise UserError(f"--data-dir {data_dir} is not a folder")
-    return next(
-        (folder for folder in (data_dir / name, data_dir) if any(folder.glob(PUBLIC[name].probe))), None
-    )
+    return next((folder for folder in (data_dir / name, data_dir) if any(folder.glob(PUBLIC[name].probe))), None)
 
 
 def _download(name: str, public: Public, cache_dir: Path) -> Path:
     folder = cache_dir / name
-    known = dict(
-        reversed(line.split(maxsplit=1))
-        for line in (files("train") / "checksums.sha256").read_text(encoding="utf-8").splitlines()
-    )
+    listed = (files("train") / "checksums.sha256").read_text(encoding="utf-8").split()
+    known = dict(zip(listed[1::2], listed[::2], strict=True))
     missing = [path for path in public.files if not (folder / path).is_file()]
     with Progress(transient=True) as progress:
         for path in progress.track(missing, description=f"downloading {name}"):
@@ -480,21 +469,18 @@ def _read_sequences(folder: Path, _seed: int) -> dict[str, list[Example]]:
 def _read_sequence_part(folder: Path) -> list[Example]:
     columns = [_text(folder / name).splitlines() for name in ("seq.in", "seq.out", "label")]
     if len({len(column) for column in columns}) != 1:
-        raise UserError(
-            f"{folder}: seq.in, seq.out and label have {', '.join(str(len(c)) for c in columns)} lines"
-        )
+        raise UserError(f"{folder}: seq.in, seq.out and label have {', '.join(str(len(c)) for c in columns)} lines")
     examples = []
     for number, (words, tags, intent) in enumerate(zip(*columns, strict=True), 1):
         if len(words.split()) != len(tags.split()):
-            raise UserError(
-                f"{folder}/seq.out:{number}: {len(tags.split())} tags for {len(words.split())} words"
-            )
+            raise UserError(f"{folder}/seq.out:{number}: {len(tags.split())} tags for {len(words.split())} words")
         examples.append(from_bio(words.split(), tags.split(), intent.strip()))
     return examples
 
 
 def from_bio(words: Sequence[str], tags: Sequence[str], intent: str | None) -> Example:
-    """An example from words and their BIO tags; an I- that follows no such slot begins one (as conlleval has it)."""
+    """An example from words and their BIO tags; an I- that follows no such slot begins one (as conlleval has
+    it)."""
     text, slots = "", []
     name, start, end = "", 0, 0
     for word, tag in zip(words, tags, strict=True):
@@ -516,7 +502,8 @@ _HWU_SLOT = re.compile(r"\[\s*([^\]:]+?)\s*:\s*([^\]]*?)\s*\]")
 
 
 def _read_hwu64(folder: Path, seed: int) -> dict[str, list[Example]]:
-    """One CSV an intent, sentences as ``wake me at [time : five am]``; a tenth is split off for validation."""
+    """One CSV an intent, sentences as ``wake me at [time : five am]``; a tenth is split off for
+    validation."""
     parts = {}
     for part, names in (("train", ("train", "trainset")), ("test", ("test", "testset/csv", "testset"))):
         where = next((folder / name for name in names if any((folder / name).glob("*.csv"))), None)
@@ -552,9 +539,7 @@ def _hwu_example(row: Mapping[str, str | None], path: Path) -> Example | None:
 
 def _read_clinc150(folder: Path, _seed: int) -> dict[str, list[Example]]:
     """``data_full.json``: lists of [text, intent]; out-of-scope sentences get no intent."""
-    path = next(
-        p for name in ("data_full.json", "data_full_train_val.json") if (p := folder / name).is_file()
-    )
+    path = next(p for name in ("data_full.json", "data_full_train_val.json") if (p := folder / name).is_file())
     record = _load_json(path)
     parts: dict[str, list[Example]] = {}
     for part, key in (("train", "train"), ("valid", "val"), ("test", "test")):
@@ -571,9 +556,7 @@ def _read_slurp(folder: Path, _seed: int) -> dict[str, list[Example]]:
         path = folder / f"{stem}.jsonl"
         if path.is_file():
             parts[part] = [
-                _slurp_example(line, path, number)
-                for number, line in enumerate(_text(path).splitlines(), 1)
-                if line
+                _slurp_example(line, path, number) for number, line in enumerate(_text(path).splitlines(), 1) if line
             ]
     return parts
 
@@ -591,7 +574,19 @@ def _slurp_example(line: str, path: Path, number: int) -> Example:
         raise UserError(f"{path}:{number}: not SLURP's format ({type(error).__name__}: {error})") from None
 
 
-_HWU64_INTENTS = ["alarm_query", "alarm_remove", "alarm_set", "audio_volume_down", "audio_volume_mute", "audio_volume_upcalendar_query", "calendar_remove", "calendar_set", "cooking_recipe", "datetime_convert", "datetime_queryemail_addcontact", "email_query", "email_querycontact", "email_sendemail", "general_affirm", "general_commandstopgeneral_confirm", "general_dontcare", "general_explain", "general_joke", "general_negate", "general_praisegeneral_quirky", "general_repeat", "iot_cleaning", "iot_coffee", "iot_hue_lightchange", "iot_hue_lightdimiot_hue_lightoff", "iot_hue_lighton", "iot_hue_lightup", "iot_wemo_off", "iot_wemo_on", "lists_createoraddlists_query", "lists_remove", "music_likeness", "music_query", "music_settings", "news_query", "play_audiobookplay_game", "play_music", "play_podcasts", "play_radio", "qa_currency", "qa_definition", "qa_factoid", "qa_maths", "qa_stockrecommendation_events", "recommendation_locations", "recommendation_movies", "social_post", "social_querytakeaway_order", "takeaway_query", "transport_query", "transport_taxi", "transport_ticket", "transport_trafficweather_query"]
+_HWU64_INTENTS = (
+    "alarm_query alarm_remove alarm_set audio_volume_down audio_volume_mute "
+    "audio_volume_upcalendar_query calendar_remove calendar_set cooking_recipe datetime_convert "
+    "datetime_queryemail_addcontact email_query email_querycontact email_sendemail general_affirm "
+    "general_commandstopgeneral_confirm general_dontcare general_explain general_joke general_negate "
+    "general_praisegeneral_quirky general_repeat iot_cleaning iot_coffee iot_hue_lightchange "
+    "iot_hue_lightdimiot_hue_lightoff iot_hue_lighton iot_hue_lightup iot_wemo_off iot_wemo_on "
+    "lists_createoraddlists_query lists_remove music_likeness music_query music_settings news_query "
+    "play_audiobookplay_game play_music play_podcasts play_radio qa_currency qa_definition qa_factoid "
+    "qa_maths qa_stockrecommendation_events recommendation_locations recommendation_movies social_post "
+    "social_querytakeaway_order takeaway_query transport_query transport_taxi transport_ticket "
+    "transport_trafficweather_query "
+)
 
 _RAW = "https://raw.githubusercontent.com"
 
@@ -610,7 +605,7 @@ PUBLIC = {
         url=f"{_RAW}/xliuhw/NLU-Evaluation-Data/4356cd6db2c7d8cb21789d6203e57c580a91de44/CrossValidation/"
         "autoGeneFromRealAnno/autoGene_2018_03_22-13_01_25_169/CrossValidation/KFold_1",
         files=tuple(
-            f"{part}/{intent}.csv" for part in ("trainset", "testset/csv") for intent in _HWU64_INTENTS
+            f"{part}/{intent}.csv" for part in ("trainset", "testset/csv") for intent in _HWU64_INTENTS.split()
         ),
         read=_read_hwu64,
         probe="train*/*.csv",

@@ -1,7 +1,7 @@
 """Labelled sentences and their JSON-lines form: the contract's "Examples" format, read and written here only.
 
-A line is ``{"text": …, "intent": … or null, "slots": [{"slot", "start", "end", "value"?}], "implied"?: {…}}``.
-``start``/``end`` count Unicode code points, end exclusive; spans do not overlap.
+A line is ``{"text": …, "intent": … or null, "slots": [{"slot", "start", "end", "value"?}],
+"implied"?: {…}}``. ``start``/``end`` count Unicode code points, end exclusive; spans do not overlap.
 """
 
 import json
@@ -65,9 +65,7 @@ def read_jsonl(path: Path) -> list[Example]:
                     except ValueError as error:
                         raise UserError(f"{path}:{number}: {error}") from None
     except UnicodeDecodeError as error:
-        raise UserError(
-            f"{path}: not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8"
-        ) from None
+        raise UserError(f"{path}: not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     return examples
@@ -131,8 +129,8 @@ def example_from_json(record: object) -> Example:
     for left, right in zip(slots, slots[1:], strict=False):
         if right.start < left.end:
             raise ValueError(
-                f'slots "{left.slot}" [{left.start}, {left.end}) and "{right.slot}" [{right.start}, {right.end}) '
-                "overlap; spans must be disjoint"
+                f'slots "{left.slot}" [{left.start}, {left.end}) and '
+                f'"{right.slot}" [{right.start}, {right.end}) overlap; spans must be disjoint'
             )
     implied = record.get("implied", {})
     if not isinstance(implied, dict) or not all(isinstance(value, str) for value in implied.values()):

@@ -1,7 +1,10 @@
-"""Home Assistant's commands as labelled sentences: its templates, a home's words, people's phrasing, and the rest.
+"""Home Assistant's commands as labelled sentences: its templates, a home's words, people's phrasing, and the
+rest.
 
-Labels are the intent, the slots by span, and the implied slots (domain, device_class …) that a block of templates
-carries without a word. ``implied.direction = down`` stands for Home Assistant's negative volume steps, whose number is
+Labels are the intent, the slots by span, and the implied slots (domain, device_class …) that a block of
+templates
+carries without a word. ``implied.direction = down`` stands for Home Assistant's negative volume steps, whose
+number is
 spoken without its sign. Validation and test are made from templates and words that training never sees.
 """
 
@@ -80,8 +83,10 @@ def generate(
 ) -> Generated:
     """Generate the home data set.
 
-    size: training sentences (default 60,000); validation and test scale with it. foreign: sentences known to be out of
-    scope, mixed into training. The same arguments give the same sentences. Raises UserError for an unknown language.
+    size: training sentences (default 60,000); validation and test scale with it. foreign: sentences known to
+    be out of
+    scope, mixed into training. The same arguments give the same sentences. Raises UserError for an unknown
+    language.
     """
     templates, rejects = in_scope_templates(language), out_of_scope_templates(language)
     skip_words = [
@@ -97,9 +102,11 @@ def generate(
 
 
 def generate_from(document: Mapping[str, Any], name: str, seed: int, size: int | None = None) -> Generated:
-    """Generate a data set from a document in hassil's intent format; ``name`` is its name in errors and provenance.
+    """Generate a data set from a document in hassil's intent format; ``name`` is its name in errors and
+    provenance.
 
-    Lists that it leaves open (names, areas, wildcards) come from the language's lexicon. Rejection is trained with
+    Lists that it leaves open (names, areas, wildcards) come from the language's lexicon. Rejection is
+    trained with
     fragments and noise.
     """
     language = str(document.get("language", "en"))
@@ -205,7 +212,8 @@ def _document(folder: str, language: str) -> dict[str, Any] | None:
 def hold_out(templates: Sequence[Template], rng: random.Random) -> dict[Part, list[Template]]:
     """Set templates aside for validation and test: 8% each.
 
-    Every block that shares a label and its slots keeps at least half of its templates in training, so no class and no
+    Every block that shares a label and its slots keeps at least half of its templates in training, so no
+    class and no
     slot is missing there; classes with several templates to spare get some in both parts first.
     """
     groups: dict[object, int] = Counter(_kin(template) for template in templates)
@@ -215,25 +223,25 @@ def hold_out(templates: Sequence[Template], rng: random.Random) -> dict[Part, li
     taken: set[int] = set()
     order = list(range(len(templates)))
     rng.shuffle(order)
-    per_class: Counter[Label] = Counter()
-    for limit in (2, len(templates)):
+    per_class: Counter[tuple[Part, Label]] = Counter()
+    for limit in (1, len(templates)):
         for index in order:
             template = templates[index]
             kin, label = _kin(template), (template.intent, template.implied)
-            part: Part = "valid" if len(held["valid"]) < len(held["test"]) else "test"
-            if len(held[part]) >= wanted or index in taken or per_class[label] >= limit:
+            part: Part = min(("valid", "test"), key=lambda part: (per_class[part, label], len(held[part])))
+            if len(held[part]) >= wanted or index in taken or per_class[part, label] >= limit:
                 continue
             if left[kin] - 1 >= max(1, groups[kin] / 2):
                 left[kin] -= 1
-                per_class[label] += 1
+                per_class[part, label] += 1
                 taken.add(index)
                 held[part].append(index)
-    if not held["valid"]:  # too few to set any aside
-        return {"train": list(templates), "valid": list(templates), "test": list(templates)}
+    train = [template for index, template in enumerate(templates) if index not in taken]
+    # where there are too few to set any aside, only the words in them differ
     return {
-        "train": [template for index, template in enumerate(templates) if index not in taken],
-        "valid": [templates[index] for index in sorted(held["valid"])],
-        "test": [templates[index] for index in sorted(held["test"])],
+        "train": train,
+        "valid": [templates[index] for index in sorted(held["valid"])] or train,
+        "test": [templates[index] for index in sorted(held["test"])] or train,
     }
 
 
@@ -257,6 +265,7 @@ def restrict_lists(template: Template, part: Part, lists: Container[str] | None 
         if isinstance(node, Closed) and (lists is None or node.list_name in lists) and len(node.values) >= 5:
             ordered = sorted(node.values, key=lambda item: _digest(node.list_name, repr(item[0])))
             held = max(1, len(ordered) // 10)
+            cut: dict[Part, list[tuple[Node, Value | None]]]
             cut = {"valid": ordered[:held], "test": ordered[held : 2 * held], "train": ordered[2 * held :]}
             return replace(node, values=tuple(cut[part]))
         return node
@@ -379,8 +388,8 @@ class _Maker:
 
     def _valued(self, slot: Slot, text: str) -> Slot:
         words = text[slot.start : slot.end].lower()
-        value = self.values.get(slot.slot, {}).get(words, slot.value)
-        return replace(slot, value=None if value == words else value)
+        known = self.values.get(slot.slot, {})
+        return replace(slot, value=known.get(words, None if isinstance(slot.value, str) else slot.value))
 
     def fill(self, template: Template, node: Range | Open, rng: random.Random) -> tuple[str, Value | None]:
         """Words for an open slot or a number."""
@@ -415,7 +424,7 @@ class _Maker:
             number = rng.choice((1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 45, 50, 60, 90))
         number = min(max(number, spec.start), spec.stop)
         if spec.fraction_type is not None and rng.random() < 0.05:
-            number += 0.5
+            return str(number + 0.5), number + 0.5
         if spec.words and (not spec.digits or rng.random() >= DIGITS):
             words = spoken(number, spec.words_language or self.language)
             if words:
@@ -441,7 +450,8 @@ def _commands(
 ) -> list[Example]:
     """``size`` distinct in-scope sentences, or as many as there are; none whose normal form is in ``seen``.
 
-    Classes are drawn by the tempered number of their templates, then a source, a block and a template evenly. What a
+    Classes are drawn by the tempered number of their templates, then a source, a block and a template
+    evenly. What a
     class cannot fill, the others do.
     """
     tree: dict[Label, dict[str, dict[str, list[Template]]]] = defaultdict(
@@ -477,7 +487,8 @@ def _commands(
 
 
 def _one_label_each(examples: Iterable[Example]) -> list[Example]:
-    """Drop examples so that no sentence has two labels: the commoner one stays, then the one with fewer slots."""
+    """Drop examples so that no sentence has two labels: the commoner one stays, then the one with fewer
+    slots."""
     votes: dict[str, Counter[tuple[object, ...]]] = defaultdict(Counter)
     labelled = [(normal(example.text), _label(example), example) for example in examples]
     for text, label, _ in labelled:

@@ -1,9 +1,9 @@
 """What English says differently from the bare templates: which readings win, and what nobody says.
 
-Home Assistant resolves "kitchen lamp" by looking at the home; a model that does not know the home needs one reading.
-These rules fix it: an area and the word for a class ("kitchen lights") is that class in that area; an area before
-another device's name is its area where the command takes one ("kitchen ceiling light"); "kitchen lamp", like
-"living room tv", is a name.
+Home Assistant resolves "kitchen lamp" by looking at the home; a model that does not know the home needs one
+reading. These rules fix it: an area and the word for a class ("kitchen lights") is that class in that area; an
+area before another device's name is its area where the command takes one ("kitchen ceiling light"); "kitchen
+lamp", like "living room tv", is a name.
 """
 
 import re

@@ -1,6 +1,8 @@
-"""What homes are full of: names by domain, areas, floors, list items, messages; split so that no part sees another's.
+"""What homes are full of: names by domain, areas, floors, list items, messages; split so that no part sees
+another's.
 
-``lexica/<language>.yaml`` holds hassil templates. All texts that they stand for are written out, ordered by a hash and
+``lexica/<language>.yaml`` holds hassil templates. All texts that they stand for are written out, ordered by
+a hash and
 cut 80/10/10 into training, validation and test, so that the same text is in the same part whatever the seed.
 """
 
@@ -49,7 +51,8 @@ def expand(templates: Iterable[str], lists: Mapping[str, Iterable[str]], name: s
 
 
 def split(groups: Groups, salt: str) -> dict[Part, Groups]:
-    """Cut the texts of some groups 80/10/10 by hash; with fewer than ten, one each goes to validation and test.
+    """Cut the texts of some groups 80/10/10 by hash; with fewer than ten, one each goes to validation and
+    test.
 
     Fewer than three texts cannot be split: all parts then get them.
     """
@@ -143,17 +146,19 @@ class Lexicon:
         return head
 
 
-@lru_cache(maxsize=4)
 def load(language: str) -> dict[Part, Lexicon]:
     """The lexicon of a language, in its three parts; English where there is none for it.
 
     Raises UserError where the file is not as described at its top.
     """
-    folder = files(__package__) / "lexica"
-    path = folder / f"{language}.yaml"
-    if not path.is_file():
-        path = folder / "en.yaml"
-    document: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    known = (files(__package__) / "lexica" / f"{language}.yaml").is_file()
+    return _load(f"{language}.yaml" if known else "en.yaml")
+
+
+@lru_cache(maxsize=4)
+def _load(file: str) -> dict[Part, Lexicon]:
+    text = (files(__package__) / "lexica" / file).read_text(encoding="utf-8")
+    document: dict[str, Any] = yaml.safe_load(text)
     written: dict[str, Groups] = {}
     for key, templates in document.items():
         if key != "names":

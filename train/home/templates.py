@@ -1,6 +1,7 @@
 """hassil's sentence templates as random walks that know where each slot's words are.
 
-hassil's own sampler enumerates texts depth first and forgets the slots; here its expression tree is compiled to a
+hassil's own sampler enumerates texts depth first and forgets the slots; here its expression tree is compiled
+to a
 small one that is walked at random, and every list reference becomes a character span.
 """
 
@@ -134,7 +135,8 @@ def slot_nodes(node: Node) -> Iterator[SlotNode]:
 def parse(document: Mapping[str, Any], source: str) -> list[Template]:
     """Templates of a document in hassil's intent format (Home Assistant's own schema).
 
-    ``requires_context.domain`` says which domains a {name} may be of; a block's ``slots`` become implied slots.
+    ``requires_context.domain`` says which domains a {name} may be of; a block's ``slots`` become implied
+    slots.
     Lists that no one defines are open. Raises UserError where the document is not what hassil takes.
     """
     try:

@@ -1,0 +1,248 @@
+"""Data sets by name and folder; the public ones only where a local copy lies in ../shared/data."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from train import datasets
+from train.datasets import DataSet, load, save, unlabelled
+from train.errors import UserError
+from train.examples import Example, Slot, write_jsonl
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+
+
+def shared(name: str) -> Path:
+    if not (SHARED / name).is_dir():
+        pytest.skip(f"no local copy of {name} in ../shared/data")
+    return SHARED
+
+
+def get(name: str, data_dir: Path | None = None, **options: int) -> DataSet:
+    return load(name, data_dir=data_dir, cache_dir=Path("nowhere"), **options)
+
+
+def test_save_and_load(tmp_path: Path) -> None:
+    example = Example("set it to thirty", "Set", (Slot("level", 10, 16, 30),), (("domain", "light"),))
+    made = DataSet(
+        "mine",
+        "de",
+        [example, Example("no", None)],
+        [example],
+        [],
+        values={"level": {"thirty": 30}},
+        numeric_slots=["level"],
+        unlabelled=["schöne sätze"],
+        provenance={"data": "mine", "seed": 1},
+    )
+    save(made, tmp_path / "set")
+    assert get(str(tmp_path / "set")) == made
+    assert json.loads((tmp_path / "set" / "provenance.json").read_text())["provenance"]["seed"] == 1
+
+
+def test_home_by_name() -> None:
+    made = get("home", size=400, seed=5)
+    assert made.name == "home" and made.language == "en"
+    assert made.provenance["seed"] == 5 and made.provenance["out_of_scope_text"]["sentences"] == 0
+
+
+def test_home_takes_foreign_text_from_local_copies() -> None:
+    made = get("home", shared("clinc150"), size=400)
+    assert made.provenance["out_of_scope_text"]["sentences"] > 5000
+    assert "clinc150" in made.provenance["out_of_scope_text"]["source"]
+
+
+def test_snips() -> None:
+    made = get("snips", shared("snips"))
+    assert [len(made.train), len(made.valid), len(made.test)] == [13084, 700, 700]
+    assert made.train[0].text == "listen to westbam alumb allergic on google music"
+    first = [(slot.slot, made.train[0].text[slot.start : slot.end]) for slot in made.train[0].slots]
+    assert first == [("artist", "westbam"), ("album", "allergic"), ("service", "google music")]
+    assert len({example.intent for example in made.train}) == 7
+    assert get("snips", SHARED / "snips").train == made.train
+
+
+def test_hwu64() -> None:
+    made = get("hwu64", shared("hwu64"))
+    assert len(made.train) + len(made.valid) == 9960
+    assert abs(len(made.valid) - 996) <= 1
+    assert len({example.intent for example in made.train}) == 64
+    assert all("[" not in example.text for example in made.train)
+    assert get("hwu64", SHARED, seed=2).valid != made.valid
+    assert get("hwu64", SHARED).valid == made.valid
+    assert len(unlabelled("hwu64", SHARED)) > 8000
+
+
+def test_clinc150() -> None:
+    made = get("clinc150", shared("clinc150"))
+    assert [len(made.train), len(made.valid)] == [15100, 3100]
+    assert sum(example.intent is None for example in made.train) == 100
+    assert len({example.intent for example in made.train}) == 151
+
+
+def test_checksums_fit_the_local_copies() -> None:
+    import hashlib
+
+    shared("snips"), shared("hwu64")
+    listed = (Path(datasets.__file__).parent / "checksums.sha256").read_text().split()
+    for digest, path in zip(listed[::2], listed[1::2], strict=True):
+        local = SHARED / path.replace("trainset", "train")
+        assert hashlib.sha256(local.read_bytes()).hexdigest() == digest, path
+
+
+def sequence_folder(folder: Path, tags: str = "O B-city I-city") -> None:
+    for part in ("train", "valid", "test"):
+        (folder / part).mkdir(parents=True)
+        (folder / part / "seq.in").write_text("to new york\n")
+        (folder / part / "seq.out").write_text(tags + "\n")
+        (folder / part / "label").write_text("flight\n")
+
+
+def test_atis_is_the_users(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--data-dir"):
+        get("atis")
+    sequence_folder(tmp_path / "atis")
+    for data_dir in (tmp_path, tmp_path / "atis"):
+        made = get("atis", data_dir)
+        assert made.test == [Example("to new york", "flight", (Slot("city", 3, 11),))]
+
+
+def test_sequence_mistakes(tmp_path: Path) -> None:
+    sequence_folder(tmp_path / "atis", "O B-city")
+    with pytest.raises(UserError, match=r"seq.out:1: 2 tags for 3 words"):
+        get("atis", tmp_path)
+    (tmp_path / "atis" / "train" / "label").write_text("a\nb\n")
+    with pytest.raises(UserError, match="lines"):
+        get("atis", tmp_path)
+
+
+def test_bio_like_conlleval() -> None:
+    example = datasets.from_bio(["a", "b", "c", "d"], ["I-x", "I-x", "B-x", "I-y"], "A")
+    assert [(s.slot, example.text[s.start : s.end]) for s in example.slots] == [
+        ("x", "a b"),
+        ("x", "c"),
+        ("y", "d"),
+    ]
+
+
+def test_slurp(tmp_path: Path) -> None:
+    record = {
+        "scenario": "alarm",
+        "action": "set",
+        "tokens": [{"surface": word} for word in ["wake", "me", "at", "nine", "am"]],
+        "entities": [{"type": "time", "span": [3, 4]}],
+    }
+    (tmp_path / "slurp").mkdir()
+    for part in ("train", "devel"):
+        (tmp_path / "slurp" / f"{part}.jsonl").write_text(json.dumps(record) + "\n")
+    made = get("slurp", tmp_path)
+    assert made.train == made.valid == [Example("wake me at nine am", "alarm_set", (Slot("time", 11, 18),))]
+    (tmp_path / "slurp" / "train.jsonl").write_text("{}\n")
+    with pytest.raises(UserError, match="train.jsonl:1"):
+        get("slurp", tmp_path)
+
+
+HASSIL = """
+language: en
+intents:
+  Brew:
+    data:
+      - sentences: ["(make|brew) [me] (a|one) [{strength}] {drink}", "[i want] {drink} [now]", "pour {drink} [now]",
+                    "let me have {drink}", "give me {drink}", "{amount} {drink}"]
+        slots: {device: machine}
+lists:
+  drink: {values: [coffee, tea, cocoa, {in: "flat white", out: latte}]}
+  strength: {values: [strong, weak]}
+  amount: {range: {from: 1, to: 5}}
+"""
+
+
+def test_hassil_folder(tmp_path: Path) -> None:
+    (tmp_path / "brew.yaml").write_text(HASSIL)
+    made = get(str(tmp_path), size=300)
+    brews = [example for example in made.train if example.intent]
+    assert {example.intent for example in brews} == {"Brew"}
+    assert {example.implied for example in brews} == {(("device", "machine"),)}
+    assert made.values["drink"] == {"flat white": "latte"} and made.numeric_slots == ["amount"]
+    assert any(example.intent is None for example in made.train)
+
+
+RASA = """
+version: "3.1"
+nlu:
+- intent: order
+  examples: |
+    - bring me [two](count:2) [pizzas](dish)
+    - a [soup]{"entity": "dish", "value": "soup of the day"} please
+- intent: out_of_scope
+  examples: |
+    - who are you
+- synonym: pizza
+  examples: |
+    - pizzas
+"""
+
+
+def test_rasa_file(tmp_path: Path) -> None:
+    path = tmp_path / "nlu.yml"
+    path.write_text(RASA)
+    made = get(str(path))
+    by_text = {example.text: example for example in made.train + made.valid}
+    assert by_text["bring me two pizzas"].slots == (Slot("count", 9, 12, "2"), Slot("dish", 13, 19, "pizza"))
+    assert by_text["a soup please"].slots == (Slot("dish", 2, 6, "soup of the day"),)
+    assert by_text["who are you"].intent is None
+    assert get(str(tmp_path)).train == made.train
+
+
+def write(folder: Path, **parts: list[Example]) -> str:
+    for part, examples in parts.items():
+        write_jsonl(folder / f"{part}.jsonl", examples)
+    return str(folder)
+
+
+def test_mistakes(tmp_path: Path) -> None:
+    good = Example("a", "A")
+    with pytest.raises(UserError, match="'no such set' is unknown"):
+        get("no such set")
+    with pytest.raises(UserError, match="training is empty"):
+        get(write(tmp_path / "empty", train=[]))
+    with pytest.raises(UserError, match="no intent"):
+        get(write(tmp_path / "rejects", train=[Example("a", None)]))
+    with pytest.raises(UserError, match="label 'B' of test is missing in training"):
+        get(write(tmp_path / "label", train=[good], test=[Example("b", "B")]))
+    with pytest.raises(UserError, match="label 'x' of valid is missing in training"):
+        get(write(tmp_path / "slot", train=[good], valid=[Example("a", "A", (Slot("x", 0, 1),))]))
+    (tmp_path / "bare").mkdir()
+    with pytest.raises(UserError, match="neither train.jsonl nor YAML"):
+        get(str(tmp_path / "bare"))
+    (tmp_path / "bare" / "x.yaml").write_text("a: [")
+    with pytest.raises(UserError, match="broken YAML"):
+        get(str(tmp_path / "bare"))
+    (tmp_path / "bare" / "x.yaml").write_text("a: 1")
+    with pytest.raises(UserError, match="hassil YAML"):
+        get(str(tmp_path / "bare"))
+    folder = write(tmp_path / "values", train=[good])
+    (tmp_path / "values" / "values.json").write_text('{"values": {"x": 3}}')
+    with pytest.raises(UserError, match="values.json: expected"):
+        get(folder)
+    with pytest.raises(UserError, match="not a folder"):
+        get("snips", tmp_path / "none")
+
+
+def test_download_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datasets, "_fetch", lambda url, name: b"not what it should be")
+    with pytest.raises(UserError, match="SHA-256"):
+        load("snips", data_dir=None, cache_dir=tmp_path)
+    assert not list(tmp_path.rglob("seq.in"))
+
+
+def test_unlisted_download_is_trusted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    body = json.dumps({"train": [["hello", "greeting"]], "oos_train": [["what is love", "oos"]]}).encode()
+    monkeypatch.setattr(datasets, "_fetch", lambda url, name: body)
+    made = load("clinc150", data_dir=None, cache_dir=tmp_path)
+    assert made.train == [Example("hello", "greeting"), Example("what is love", None)]
+    (tmp_path / "clinc150" / "data_full.json").unlink()
+    monkeypatch.setattr(datasets, "_fetch", lambda url, name: body + b" ")
+    with pytest.raises(UserError, match="SHA-256"):
+        load("clinc150", data_dir=None, cache_dir=tmp_path)

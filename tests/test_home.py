@@ -1,0 +1,229 @@
+"""The home's sentences: spans, one label a text, held-out words and templates, every language."""
+
+import random
+import re
+from collections.abc import Iterator
+
+import pytest
+from home_assistant_intents import get_languages
+
+from train import augment, home
+from train.errors import UserError
+from train.examples import Example, Slot
+from train.home import lexicon, templates
+from train.home.numbers import spoken
+
+
+@pytest.fixture(scope="module")
+def english() -> home.Generated:
+    return home.generate("en", seed=3, size=8000)
+
+
+def all_examples(made: home.Generated) -> Iterator[Example]:
+    for examples in made.parts.values():
+        yield from examples
+
+
+def test_spans_hold_words_without_edges(english: home.Generated) -> None:
+    for example in all_examples(english):
+        end = 0
+        for slot in example.slots:
+            words = example.text[slot.start : slot.end]
+            assert end <= slot.start < slot.end <= len(example.text)
+            assert words == words.strip()
+            if slot.slot in ("area", "floor", "name"):
+                assert words.split()[0].lower() not in ("the", "my", "our"), example
+            end = slot.end
+
+
+def test_values_fit_the_words(english: home.Generated) -> None:
+    checked = 0
+    for example in all_examples(english):
+        for slot in example.slots:
+            words = example.text[slot.start : slot.end].lower()
+            if re.fullmatch(r"[\d.]+", words):
+                assert slot.value == float(words)
+                checked += 1
+            elif words in english.values.get(slot.slot, {}):
+                assert slot.value == english.values[slot.slot][words]
+                checked += 1
+            else:
+                assert slot.value is None, example
+    assert checked > 1000
+
+
+def test_number_words_are_in_the_tables(english: home.Generated) -> None:
+    assert {"brightness", "temperature", "minutes"} <= set(english.numeric_slots)
+    for slot in english.numeric_slots:
+        assert english.values[slot]["twenty-one"] == english.values[slot]["twenty one"] == 21
+        assert english.values[slot]["one hundred"] == 100
+        assert len(english.values[slot]) < 500
+    assert english.values["temperature"]["warm white"] == 2700
+    assert spoken(21, "de")[0] == "einundzwanzig"
+    assert spoken(1, "no such language") == ()
+
+
+def test_no_text_has_two_labels(english: home.Generated) -> None:
+    labels: dict[str, set[tuple[object, ...]]] = {}
+    for example in all_examples(english):
+        slots = tuple((s.slot, home.normal(example.text[s.start : s.end])) for s in example.slots)
+        labels.setdefault(home.normal(example.text), set()).add((example.intent, example.implied, slots))
+    assert [text for text, found in labels.items() if len(found) > 1] == []
+
+
+def test_parts_share_no_text_and_no_open_words(english: home.Generated) -> None:
+    texts = {part: {home.normal(e.text) for e in examples} for part, examples in english.parts.items()}
+    assert not texts["train"] & texts["valid"]
+    assert not texts["train"] & texts["test"]
+    assert not texts["valid"] & texts["test"]
+    for held in ("valid", "test"):
+        for slot in ("area", "message", "search_query"):
+            seen, unseen = (_words(english.parts[part], slot) for part in ("train", held))
+            assert unseen and not unseen & seen, (held, slot, unseen & seen)
+
+
+def _words(examples: list[Example], slot: str) -> set[str]:
+    return {
+        e.text[s.start : s.end].lower()
+        for e in examples
+        for s in e.slots
+        if s.slot == slot and s.value is None
+    }
+
+
+def test_held_out_templates_are_not_in_training_but_their_labels_are() -> None:
+    found = home.in_scope_templates("en")
+    parts = home.hold_out(found, random.Random(1))
+    assert sum(map(len, parts.values())) == len(found)
+    assert len(parts["valid"]) == len(parts["test"]) == round(len(found) * home.HELD_OUT_TEMPLATES)
+    trained = {(t.intent, t.implied, slot) for t in parts["train"] for slot in (t.slots or {None})}
+    for held in ("valid", "test"):
+        for template in parts[held]:
+            for slot in template.slots or {None}:
+                assert (template.intent, template.implied, slot) in trained
+
+
+def test_lexicon_parts_are_disjoint() -> None:
+    parts = lexicon.load("en")
+    for key in parts["train"].lists:
+        sets = [{t for group in parts[part].lists[key].groups for t in group} for part in parts]
+        assert all(sets) and not (sets[0] & sets[1] or sets[0] & sets[2] or sets[1] & sets[2]), key
+    for domain in parts["train"].names:
+        sets = [{t for group in parts[part].names[domain].heads.groups for t in group} for part in parts]
+        assert all(sets) and not (sets[0] & sets[1] or sets[0] & sets[2] or sets[1] & sets[2]), domain
+
+
+def test_names_fit_their_domain() -> None:
+    domains: dict[str, set[str]] = {}
+    for part in lexicon.load("en").values():
+        for domain, words in part.names.items():
+            domains.setdefault(domain, set()).update(text for group in words.heads.groups for text in group)
+    assert "floor lamp" in domains["light"] and "front door" in domains["lock"]
+    switched = ("light", "switch", "fan", "climate", "cover", "media_player", "vacuum", "lawn_mower", "scene")
+    for index, one in enumerate(switched):
+        for other in switched[index + 1 :]:
+            assert not domains[one] & domains[other], (one, other, domains[one] & domains[other])
+
+
+def test_shares(english: home.Generated) -> None:
+    for part, examples in english.parts.items():
+        rejected = sum(example.intent is None for example in examples) / len(examples)
+        assert abs(rejected - home.OUT_OF_SCOPE[part]) < 0.02
+    train = english.parts["train"]
+    assert len(train) > 7900
+    assert sum(e.text == e.text.lower() for e in train) > 0.6 * len(train)
+    assert len({e.intent for e in train}) >= 40
+
+
+def test_same_seed_same_sentences(english: home.Generated) -> None:
+    assert home.generate("en", seed=3, size=8000) == english
+    assert home.generate("en", seed=4, size=500).parts != home.generate("en", seed=3, size=500).parts
+
+
+def test_foreign_sentences_train_rejection_only() -> None:
+    foreign = [f"foreign sentence number {number}" for number in range(300)]
+    made = home.generate("en", seed=1, size=2000, foreign=foreign)
+    texts = {
+        part: [e for e in examples if "foreign" in e.text.lower()] for part, examples in made.parts.items()
+    }
+    assert texts["train"] and not texts["valid"] and not texts["test"]
+    assert all(example.intent is None for example in texts["train"])
+
+
+@pytest.mark.parametrize("language", get_languages())
+def test_every_language_generates(language: str) -> None:
+    made = home.generate(language, seed=1, size=300)
+    train = made.parts["train"]
+    assert len(train) > 250
+    assert any(example.slots for example in train) and any(example.intent is None for example in train)
+    assert made.parts["valid"] and made.parts["test"]
+
+
+def test_unknown_language() -> None:
+    with pytest.raises(UserError, match="'xx' is unknown"):
+        home.generate("xx", seed=1, size=100)
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        ({"intents": {"A": {"data": [{"sentences": ["turn <missing>"]}]}}}, "<missing> is not defined"),
+        (
+            {
+                "intents": {"A": {"data": [{"sentences": ["<a>"]}]}},
+                "expansion_rules": {"a": "x <b>", "b": "y <a>"},
+            },
+            "circle",
+        ),
+        ({"intents": {"A": {"data": [{"sentences": ["turn (on"]}]}}}, "A: "),
+        ({"intents": {"A": 3}}, "intent format"),
+    ],
+)
+def test_broken_templates(document: dict[str, object], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        templates.parse({"language": "en"} | document, "broken")
+
+
+EXAMPLE = Example("set the desk lamp to 50%", "A", (Slot("name", 8, 17), Slot("brightness", 21, 23, 50)))
+
+
+def test_edit_moves_spans() -> None:
+    moved = augment.edit(EXAMPLE, 0, 0, "please ")
+    assert [moved.text[s.start : s.end] for s in moved.slots] == ["desk lamp", "50"]
+    grown = augment.edit(EXAMPLE, 9, 10, "ee")
+    assert [grown.text[s.start : s.end] for s in grown.slots] == ["deesk lamp", "50"]
+    with pytest.raises(ValueError, match="crosses the edge"):
+        augment.edit(EXAMPLE, 4, 10, "x")
+
+
+def test_augmentation_keeps_slots_in_place() -> None:
+    rng = random.Random(0)
+    rates = augment.Rates(casing=0.6, mark=0.5, respelling=0.9, courtesy=0.9, typo=0.0)
+    texts = set()
+    for _ in range(500):
+        varied = augment.vary(EXAMPLE, rng, rates)
+        assert [varied.text[s.start : s.end].lower() for s in varied.slots] == ["desk lamp", "50"]
+        assert varied.slots[1].value == 50
+        texts.add(varied.text)
+    assert len(texts) > 100
+
+
+def test_typing_errors_change_one_place_and_spare_values() -> None:
+    rng = random.Random(0)
+    example = Example("set lamp to thirty", "A", (Slot("name", 4, 8), Slot("brightness", 12, 18, 30)))
+    for _ in range(200):
+        wrong = augment.typo(example, rng)
+        assert wrong.text[wrong.slots[1].start : wrong.slots[1].end] == "thirty"
+        assert abs(len(wrong.text) - len(example.text)) <= 1
+
+
+def test_casing_keeps_offsets_in_any_script() -> None:
+    example = Example("straße İstanbul ﬁn", "A", (Slot("name", 7, 15),))
+    for change in (augment.lower, augment.upper, augment.title, augment.capital):
+        assert len(change(example).text) == len(example.text)
+
+
+def test_numbers_swap_between_digits_and_words() -> None:
+    swapped = augment.swap_number(EXAMPLE, random.Random(0), {50: ["fifty"]})
+    assert swapped.text == "set the desk lamp to fifty%"
+    assert augment.swap_number(swapped, random.Random(0), {50: ["fifty"]}) == EXAMPLE
