@@ -19,8 +19,8 @@ def shared(name: str) -> Path:
     return SHARED
 
 
-def get(name: str, data_dir: Path | None = None, **options: int) -> DataSet:
-    return load(name, data_dir=data_dir, cache_dir=Path("nowhere"), **options)
+def get(name: str, data_dir: Path | None = None, *, seed: int = 1, size: int | None = None) -> DataSet:
+    return load(name, data_dir=data_dir, seed=seed, size=size, cache_dir=Path("nowhere"))
 
 
 def test_save_and_load(tmp_path: Path) -> None:
@@ -43,8 +43,10 @@ def test_save_and_load(tmp_path: Path) -> None:
 
 def test_home_by_name() -> None:
     made = get("home", size=400, seed=5)
-    assert made.name == "home" and made.language == "en"
-    assert made.provenance["seed"] == 5 and made.provenance["out_of_scope_text"]["sentences"] == 0
+    assert made.name == "home"
+    assert made.language == "en"
+    assert made.provenance["seed"] == 5
+    assert made.provenance["out_of_scope_text"]["sentences"] == 0
 
 
 def test_home_takes_foreign_text_from_local_copies() -> None:
@@ -164,7 +166,8 @@ def test_hassil_folder(tmp_path: Path) -> None:
     brews = [example for example in made.train if example.intent]
     assert {example.intent for example in brews} == {"Brew"}
     assert {example.implied for example in brews} == {(("device", "machine"),)}
-    assert made.values["drink"] == {"flat white": "latte"} and made.numeric_slots == ["amount"]
+    assert made.values["drink"] == {"flat white": "latte"}
+    assert made.numeric_slots == ["amount"]
     assert any(example.intent is None for example in made.train)
 
 

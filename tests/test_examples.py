@@ -63,9 +63,7 @@ def test_slots_come_out_in_order(tmp_path: Path) -> None:
             '"value"',
         ),
         (
-            json.dumps(
-                GOOD | {"slots": [{"slot": "a", "start": 0, "end": 4}, {"slot": "b", "start": 3, "end": 5}]}
-            ),
+            json.dumps(GOOD | {"slots": [{"slot": "a", "start": 0, "end": 4}, {"slot": "b", "start": 3, "end": 5}]}),
             "overlap",
         ),
         (json.dumps(GOOD | {"implied": {"domain": 1}}), '"implied"'),

@@ -83,12 +83,7 @@ def test_parts_share_no_text_and_no_open_words(english: home.Generated) -> None:
 
 
 def _words(examples: list[Example], slot: str) -> set[str]:
-    return {
-        e.text[s.start : s.end].lower()
-        for e in examples
-        for s in e.slots
-        if s.slot == slot and s.value is None
-    }
+    return {e.text[s.start : s.end].lower() for e in examples for s in e.slots if s.slot == slot and s.value is None}
 
 
 def test_held_out_templates_are_not_in_training_but_their_labels_are() -> None:
@@ -118,7 +113,8 @@ def test_names_fit_their_domain() -> None:
     for part in lexicon.load("en").values():
         for domain, words in part.names.items():
             domains.setdefault(domain, set()).update(text for group in words.heads.groups for text in group)
-    assert "floor lamp" in domains["light"] and "front door" in domains["lock"]
+    assert "floor lamp" in domains["light"]
+    assert "front door" in domains["lock"]
     switched = ("light", "switch", "fan", "climate", "cover", "media_player", "vacuum", "lawn_mower", "scene")
     for index, one in enumerate(switched):
         for other in switched[index + 1 :]:
@@ -137,16 +133,16 @@ def test_shares(english: home.Generated) -> None:
 
 def test_same_seed_same_sentences(english: home.Generated) -> None:
     assert home.generate("en", seed=3, size=8000) == english
-    assert home.generate("en", seed=4, size=500).parts != home.generate("en", seed=3, size=500).parts
+    assert home.generate("en", seed=4, size=8000).parts != english.parts
 
 
 def test_foreign_sentences_train_rejection_only() -> None:
     foreign = [f"foreign sentence number {number}" for number in range(300)]
     made = home.generate("en", seed=1, size=2000, foreign=foreign)
-    texts = {
-        part: [e for e in examples if "foreign" in e.text.lower()] for part, examples in made.parts.items()
-    }
-    assert texts["train"] and not texts["valid"] and not texts["test"]
+    texts = {part: [e for e in examples if "foreign" in e.text.lower()] for part, examples in made.parts.items()}
+    assert texts["train"]
+    assert not texts["valid"]
+    assert not texts["test"]
     assert all(example.intent is None for example in texts["train"])
 
 
@@ -155,8 +151,10 @@ def test_every_language_generates(language: str) -> None:
     made = home.generate(language, seed=1, size=300)
     train = made.parts["train"]
     assert len(train) > 250
-    assert any(example.slots for example in train) and any(example.intent is None for example in train)
-    assert made.parts["valid"] and made.parts["test"]
+    assert any(example.slots for example in train)
+    assert any(example.intent is None for example in train)
+    assert made.parts["valid"]
+    assert made.parts["test"]
 
 
 def test_unknown_language() -> None:

@@ -446,7 +446,7 @@ def _download(name: str, public: Public, cache_dir: Path) -> Path:
 
 def _fetch(url: str, name: str) -> bytes:
     try:
-        with urllib.request.urlopen(url, timeout=60) as response:  # noqa: S310 - the scheme is fixed above
+        with urllib.request.urlopen(url, timeout=60) as response:
             body: bytes = response.read()
             return body
     except (urllib.error.URLError, TimeoutError, ConnectionError) as error:

@@ -4,6 +4,7 @@ A line is ``{"text": …, "intent": … or null, "slots": [{"slot", "start", "en
 "implied"?: {…}}``. ``start``/``end`` count Unicode code points, end exclusive; spans do not overlap.
 """
 
+import itertools
 import json
 import math
 import os
@@ -126,7 +127,7 @@ def example_from_json(record: object) -> Example:
     if not isinstance(items, list):
         raise ValueError('"slots" must be a list')
     slots = sorted((_slot_from_json(item, text) for item in items), key=lambda slot: slot.start)
-    for left, right in zip(slots, slots[1:], strict=False):
+    for left, right in itertools.pairwise(slots):
         if right.start < left.end:
             raise ValueError(
                 f'slots "{left.slot}" [{left.start}, {left.end}) and '

@@ -9,12 +9,13 @@ spoken without its sign. Validation and test are made from templates and words t
 """
 
 import hashlib
+import itertools
 import random
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from importlib.metadata import version
 from importlib.resources import files
 from typing import Any
@@ -89,9 +90,7 @@ def generate(
     language.
     """
     templates, rejects = in_scope_templates(language), out_of_scope_templates(language)
-    skip_words = [
-        word for word in (get_intents(language) or {}).get("skip_words") or () if not is_template(word)
-    ]
+    skip_words = [word for word in (get_intents(language) or {}).get("skip_words") or () if not is_template(word)]
     made = _generate(templates, rejects, language, skip_words, seed, size, foreign, _phrasing_names(language))
     made.provenance.update(
         data="home",
@@ -158,7 +157,8 @@ def _generate(
     return Generated(parts, values, sorted(numeric), provenance)
 
 
-def in_scope_templates(language: str) -> list[Template]:
+@lru_cache(maxsize=2)
+def in_scope_templates(language: str) -> tuple[Template, ...]:
     """Home Assistant's templates for a language, and people's phrasing where there is a file of it."""
     document = get_intents(language)
     if document is None:
@@ -170,10 +170,11 @@ def in_scope_templates(language: str) -> list[Template]:
         rules = {**document["expansion_rules"], **phrasing.get("expansion_rules", {})}
         merged = {"language": language, **phrasing, "lists": lists, "expansion_rules": rules}
         templates += parse(merged, "phrasing")
-    return templates
+    return tuple(templates)
 
 
-def out_of_scope_templates(language: str) -> list[Template]:
+@lru_cache(maxsize=2)
+def out_of_scope_templates(language: str) -> tuple[Template, ...]:
     """Templates of sentences that are no command, by group ("near_miss", "other", "impossible")."""
     groups: dict[str, Any] = _document("out_of_scope", language) or {}
     document = {
@@ -181,23 +182,20 @@ def out_of_scope_templates(language: str) -> list[Template]:
         "lists": groups.get("lists", {}),
         "expansion_rules": groups.get("expansion_rules", {}),
         "intents": {
-            name: {"data": [{"sentences": groups[name]}]}
-            for name in ("near_miss", "other")
-            if groups.get(name)
+            name: {"data": [{"sentences": groups[name]}]} for name in ("near_miss", "other") if groups.get(name)
         },
     }
     if language == "en":
         document["intents"]["impossible"] = {"data": [{"sentences": list(outside.IMPOSSIBLE)}]}
-    return [replace(template, intent=None, implied=()) for template in parse(document, "out of scope")]
+    return tuple(replace(template, intent=None, implied=()) for template in parse(document, "out of scope"))
 
 
+@lru_cache(maxsize=2)
 def _phrasing_names(language: str) -> frozenset[str]:
     """Lists of people's phrasing that hold names and the like: plain words without values."""
     lists = (_document("phrasing", language) or {}).get("lists", {})
     return frozenset(
-        name
-        for name, body in lists.items()
-        if all(isinstance(value, str) for value in body.get("values", [{}]))
+        name for name, body in lists.items() if all(isinstance(value, str) for value in body.get("values", [{}]))
     )
 
 
@@ -270,6 +268,8 @@ def restrict_lists(template: Template, part: Part, lists: Container[str] | None 
             return replace(node, values=tuple(cut[part]))
         return node
 
+    if lists is not None and not any(name in lists for name in template.lists):
+        return template
     return replace(template, node=restrict(template.node))
 
 
@@ -280,9 +280,7 @@ def _digest(*words: str) -> bytes:
 def adjacent_intents(templates: Iterable[Template]) -> frozenset[str | None]:
     """Intents with a command in which an area may stand right before a name, as its own slot."""
     return frozenset(
-        template.intent
-        for template in templates
-        if re.search(r"\{area\}\s*(\[<the>\]\s*)?\{name\}", template.text)
+        template.intent for template in templates if re.search(r"\{area\}\s*(\[<the>\]\s*)?\{name\}", template.text)
     )
 
 
@@ -382,9 +380,7 @@ class _Maker:
 
     def vary(self, example: Example) -> Example:
         """The example as someone might type it."""
-        return augment.vary(
-            example, self.rng, self.rates, skip_words=self.skip_words, english=self.language == "en"
-        )
+        return augment.vary(example, self.rng, self.rates, skip_words=self.skip_words, english=self.language == "en")
 
     def _valued(self, slot: Slot, text: str) -> Slot:
         words = text[slot.start : slot.end].lower()
@@ -405,9 +401,7 @@ class _Maker:
                 )
             after_area, with_area, generic = traits
             return (
-                self.lexicon.name(
-                    template.domains, rng, after_area=after_area, with_area=with_area, generic=generic
-                ),
+                self.lexicon.name(template.domains, rng, after_area=after_area, with_area=with_area, generic=generic),
                 None,
             )
         return self.lexicon.text(node.list_name, rng), None
@@ -435,7 +429,7 @@ class _Maker:
 def _clumsy(drawn: Draw) -> bool:
     """True for a word said twice in a row and for number words before a sign ("thirty%")."""
     words = drawn.text.lower().split()
-    if any(left == right and not left.isdecimal() for left, right in zip(words, words[1:], strict=False)):
+    if any(left == right and not left.isdecimal() for left, right in itertools.pairwise(words)):
         return True
     return any(
         isinstance(slot.value, int | float)
@@ -494,8 +488,7 @@ def _one_label_each(examples: Iterable[Example]) -> list[Example]:
     for text, label, _ in labelled:
         votes[text][label] += 1
     winners = {
-        text: min(count, key=lambda label: (-count[label], len(label), repr(label)))
-        for text, count in votes.items()
+        text: min(count, key=lambda label: (-count[label], len(label), repr(label))) for text, count in votes.items()
     }
     return [example for text, label, example in labelled if winners[text] == label]
 

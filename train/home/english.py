@@ -13,9 +13,7 @@ from train.home.templates import Draw
 
 _ARTICLES = ("the", "my", "our")
 _PROPER_DOMAINS = {"person", "weather"}
-_PROPER = re.compile(
-    r"^(home|away|work|school|church|university|college|daycare|kindergarten|upstairs|downstairs)$"
-)
+_PROPER = re.compile(r"^(home|away|work|school|church|university|college|daycare|kindergarten|upstairs|downstairs)$")
 _BARE_PLACES = ("home", "away", "upstairs", "downstairs")
 
 
@@ -30,11 +28,7 @@ def mend(draw: Draw) -> Draw | None:
         names_device = slot.slot == "name" and not draw.template.text.count("timer_name")
         if names_device and _PROPER_DOMAINS.issuperset(draw.template.domains or ("",)) and article:
             return None
-        if (
-            slot.slot in ("area", "name", "state", "floor")
-            and article
-            and ("'s " in words or _PROPER.match(words))
-        ):
+        if slot.slot in ("area", "name", "state", "floor") and article and ("'s " in words or _PROPER.match(words)):
             return None
         if slot.slot == "state" and "zone" in draw.template.text:
             bare = words in _BARE_PLACES
@@ -53,12 +47,7 @@ def mend(draw: Draw) -> Draw | None:
                 return None
             if after[0] == "lamp" and ("domain", "light") in draw.template.implied:
                 return _as_name(draw)
-        if (
-            names_device
-            and "light" in draw.template.domains
-            and after[:1]
-            and after[0].startswith(("light", "lamp"))
-        ):
+        if names_device and "light" in draw.template.domains and after[:1] and after[0].startswith(("light", "lamp")):
             return None  # "{name} lamp" is the name of a light again
         if slot.slot == "floor" and after[:1] == ["floor"]:
             return None
@@ -71,8 +60,7 @@ def _as_name(draw: Draw) -> Draw | None:
     if any(slot.slot == "name" for slot in draw.slots):
         return None
     slots = tuple(
-        replace(slot, slot="name", end=slot.end + len(" lamp")) if slot.slot == "area" else slot
-        for slot in draw.slots
+        replace(slot, slot="name", end=slot.end + len(" lamp")) if slot.slot == "area" else slot for slot in draw.slots
     )
     if not draw.text.startswith(" lamp", next(slot.end for slot in draw.slots if slot.slot == "area")):
         return None

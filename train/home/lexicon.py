@@ -171,10 +171,8 @@ def _load(file: str) -> dict[Part, Lexicon]:
     heads = {}
     for domain, groups in names.items():
         entry = document["names"][domain]
-        classes = {word for word in (*entry.get("generics", ()), *entry.get("classes", ()))}
-        kept = tuple(
-            tuple(head for head in group if not _is_area_and_class(head, areas, classes)) for group in groups
-        )
+        classes = {*entry.get("generics", ()), *entry.get("classes", ())}
+        kept = tuple(tuple(head for head in group if not _is_area_and_class(head, areas, classes)) for group in groups)
         heads[domain] = split(kept, f"names/{domain}")
     part: Part
     for part in ("train", "valid", "test"):

@@ -8,6 +8,7 @@ small one that is walked at random, and every list reference becomes a character
 import random
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from hassil.expression import (
@@ -104,10 +105,15 @@ class Template:
     """Domains that a {name} in it must come from; empty: any."""
     node: Node = field(repr=False, compare=False)
 
-    @property
+    @cached_property
     def slots(self) -> frozenset[str]:
         """Names of all slots that a sentence of this template can have."""
         return frozenset(node.slot for node in slot_nodes(self.node))
+
+    @cached_property
+    def lists(self) -> frozenset[str]:
+        """Names of all lists that it refers to."""
+        return frozenset(node.list_name for node in slot_nodes(self.node))
 
 
 @dataclass(frozen=True)
