@@ -141,7 +141,7 @@ def test_slurp(tmp_path: Path) -> None:
     made = get("slurp", tmp_path)
     assert made.train == made.valid == [Example("wake me at nine am", "alarm_set", (Slot("time", 11, 18),))]
     (tmp_path / "slurp" / "train.jsonl").write_text("{}\n")
-    with pytest.raises(UserError, match="train.jsonl:1"):
+    with pytest.raises(UserError, match=r"train\.jsonl:1"):
         get("slurp", tmp_path)
 
 
@@ -217,7 +217,7 @@ def test_mistakes(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="label 'x' of valid is missing in training"):
         get(write(tmp_path / "slot", train=[good], valid=[Example("a", "A", (Slot("x", 0, 1),))]))
     (tmp_path / "bare").mkdir()
-    with pytest.raises(UserError, match="neither train.jsonl nor YAML"):
+    with pytest.raises(UserError, match=r"neither train\.jsonl nor YAML"):
         get(str(tmp_path / "bare"))
     (tmp_path / "bare" / "x.yaml").write_text("a: [")
     with pytest.raises(UserError, match="broken YAML"):
@@ -227,7 +227,7 @@ def test_mistakes(tmp_path: Path) -> None:
         get(str(tmp_path / "bare"))
     folder = write(tmp_path / "values", train=[good])
     (tmp_path / "values" / "values.json").write_text('{"values": {"x": 3}}')
-    with pytest.raises(UserError, match="values.json: expected"):
+    with pytest.raises(UserError, match=r"values\.json: expected"):
         get(folder)
     with pytest.raises(UserError, match="not a folder"):
         get("snips", tmp_path / "none")

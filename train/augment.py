@@ -5,10 +5,10 @@ Every function takes an example and gives a new one with the same label; ``vary`
 
 import random
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from train.examples import Example, Slot, Value
+from train.examples import Example
 
 
 def edit(example: Example, start: int, end: int, text: str) -> Example:
@@ -238,18 +238,6 @@ def typo(example: Example, rng: random.Random) -> Example:
     if kind == 2:
         return edit(example, at, at + 1, letter * 2)
     return edit(example, at, at + 1, rng.choice(_NEIGHBOURS.get(letter, letter)))
-
-
-def swap_number(example: Example, rng: random.Random, words: Mapping[Value, Sequence[str]]) -> Example:
-    """Write one number in digits as words or the other way round; ``words`` gives the ways to say a value."""
-    numbers = [slot for slot in example.slots if slot.value in words and not isinstance(slot.value, str)]
-    if not numbers:
-        return example
-    slot: Slot = rng.choice(numbers)
-    assert slot.value is not None
-    if example.text[slot.start : slot.end][0].isdecimal():
-        return edit(example, slot.start, slot.end, words[slot.value][0])
-    return edit(example, slot.start, slot.end, str(slot.value))
 
 
 @dataclass(frozen=True)
