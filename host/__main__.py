@@ -30,7 +30,7 @@ from train.errors import UserError
 from train.examples import Example, example_to_json, read_jsonl, write_atomic
 
 DEFAULT_BUNDLE = PROJECT / "build" / "home" / "agent.bundle"
-CHAT_HISTORY = Path.home() / ".utterbit_history"
+CHAT_HISTORY = "~/.utterbit_history"
 
 # The bench asks its first 1 … 16 words.
 BENCH_SENTENCE = "turn on the kitchen light and then dim the lamp in the living room to thirty"
@@ -92,10 +92,11 @@ def _keyboard() -> Callable[[], str]:
         import atexit
         import readline
 
-        if CHAT_HISTORY.is_file():
-            readline.read_history_file(CHAT_HISTORY)
+        history = os.path.expanduser(CHAT_HISTORY)
+        if os.path.exists(history):
+            readline.read_history_file(history)
         readline.set_history_length(1000)
-        atexit.register(readline.write_history_file, CHAT_HISTORY)
+        atexit.register(readline.write_history_file, history)
     except (ImportError, OSError):
         pass  # Windows, or an unreadable history: a plain prompt
 
@@ -306,7 +307,12 @@ def build_parser() -> argparse.ArgumentParser:
         help="seconds to wait for an answer before asking again",
     )
     common.add_argument("--baud", type=_positive(int), default=115200, metavar="N", help="speed of a serial port")
-    common.add_argument("--bundle", type=Path, metavar="FILE", help="another agent to run (native only)")
+    common.add_argument(
+        "--bundle",
+        type=Path,
+        metavar="FILE",
+        help="another agent to run (native only); info compares the board with it",
+    )
 
     parser = argparse.ArgumentParser(
         prog="python -m host",

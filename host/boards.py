@@ -149,7 +149,7 @@ def _open_sim() -> Board:
         if not path:
             raise NoBoardError(f"the simulator did not start: {_last_words(process, log)}")
         port = stack.enter_context(_open_port(path, 115200))
-        return Board("sim", port, 60.0, stack.pop_all(), partial(_last_words, process, log))
+        return Board("sim", port, 20.0, stack.pop_all(), partial(_last_words, process, log))
 
 
 def _open_port(name: str, baud: int) -> serial.Serial:

@@ -348,10 +348,11 @@ _R = TypeVar("_R", Info, SelfTest, Stats)
 
 
 def _record(kind: type[_R], fields: Mapping[str, Any]) -> _R:
-    values = {}
+    values: dict[str, Any] = {}
     for field in dataclasses.fields(kind):
         types = get_args(field.type) or (field.type,)
-        values[field.name] = _field(fields, field.name, *types, *((int,) if float in types else ()))
+        value = _field(fields, field.name, *types, *((int,) if float in types else ()))
+        values[field.name] = float(value) if float in types else value
     return kind(**values)
 
 

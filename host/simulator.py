@@ -9,6 +9,7 @@ it can while a line waits for its reply, and hardly at all in between. The agent
 by any of this: the firmware reads them from the chip's cycle counter.
 """
 
+import argparse
 import os
 import select
 import sys
@@ -99,8 +100,12 @@ def simulate(elf: Path) -> None:
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m host.simulator", description="A simulated ESP32-C3 behind a pseudo-terminal."
+    )
+    parser.add_argument("elf", type=Path, metavar="firmware.elf")
     try:
-        simulate(Path(sys.argv[1]))
+        simulate(parser.parse_args().elf)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

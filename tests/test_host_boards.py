@@ -1,6 +1,7 @@
 """Boards that are processes, and what is said when they fail."""
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -112,3 +113,22 @@ def test_sim_with_a_broken_firmware(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(boards, "SIM_ELF", elf)
     with pytest.raises(NoBoardError, match=r"the simulator did not start: exit status 2; error: .*firmware\.elf"):
         Client("sim")
+
+
+@pytest.mark.skipif(boards.sim_missing() is not None, reason=f"sim: {boards.sim_missing()}")
+def test_sim_answers() -> None:
+    with Client("sim") as agent:
+        info = agent.info()
+        assert (info.board, info.hz) == ("c3", 160_000_000)
+        assert agent.resets == []
+
+
+@pytest.mark.skipif(boards.sim_missing() is not None, reason=f"sim: {boards.sim_missing()}")
+def test_sim_ends_with_the_program_that_started_it() -> None:
+    command = [sys.executable, "-m", "host.simulator", str(boards.SIM_ELF)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=boards.PROJECT) as simulator:
+        assert simulator.stdin is not None
+        assert simulator.stdout is not None
+        assert simulator.stdout.readline().startswith(b"/dev/")
+        simulator.stdin.close()
+        assert simulator.wait(timeout=10) == 0

@@ -266,3 +266,12 @@ def test_a_reader_that_has_seen_enough() -> None:
         process.wait(timeout=30)
         process.stderr.close()
     assert stderr == ""
+
+
+def test_bytes_that_are_no_text() -> None:
+    with FakeAgent() as fake:
+        command = [sys.executable, "-m", "host", "chat", "--board", fake.path]
+        done = subprocess.run(command, cwd=PROJECT, input=b"say \xff\xfe\nsay hello\n", capture_output=True, timeout=30)
+    assert done.returncode == 0
+    assert b"error: the prompt is not valid UTF-8 at character 4" in done.stderr
+    assert b"say [hello]last" in done.stdout
