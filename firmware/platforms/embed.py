@@ -13,9 +13,7 @@ from SCons.Script import COMMAND_LINE_TARGETS, Import
 Import("env")
 env: Any = globals()["env"]
 
-bundle = Path(
-    env["PROJECT_DIR"], os.environ.get("UTTERBIT_BUNDLE") or env.GetProjectOption("custom_bundle")
-).resolve()
+bundle = Path(env["PROJECT_DIR"], os.environ.get("UTTERBIT_BUNDLE") or env.GetProjectOption("custom_bundle")).resolve()
 needed = not env.IsCleanTarget() and not {"compiledb", "__idedata"} & set(COMMAND_LINE_TARGETS)
 if needed and not bundle.is_file():
     sys.stderr.write(

@@ -12,7 +12,7 @@ from pathlib import Path
 from platformio.dependencies import get_core_dependencies
 from platformio.package.manager.tool import ToolPackageManager
 from platformio.package.meta import PackageSpec
-from semantic_version import Version
+from platformio.package.version import cast_version_to_semver
 
 LAUNCHER = """\
 import os
@@ -35,7 +35,7 @@ def provide() -> None:
     if found is None or not found.submodule_search_locations:
         return
     version = _platformio_version(metadata.version("scons"))
-    if Version(version) not in spec.requirements:
+    if cast_version_to_semver(version) not in spec.requirements:
         return
     with tempfile.TemporaryDirectory() as folder:
         package = Path(folder)
@@ -57,5 +57,5 @@ def provide() -> None:
 
 def _platformio_version(scons: str) -> str:
     """4.11.1 is 4.41101.0 there."""
-    major, minor, patch = (int(part) for part in (scons.split(".") + ["0"])[:3])
+    major, minor, patch = (int(part) for part in [*scons.split("."), "0"][:3])
     return f"{major}.{major}{minor:02}{patch:02}.0"

@@ -25,7 +25,7 @@ PICOLIBC = Toolchain("riscv64-unknown-elf-", ["--specs=picolibc.specs"])
 ESPRESSIF = Toolchain("riscv32-esp-elf-", [])
 
 
-class BarePlatform(PlatformBase):
+class BarePlatform(PlatformBase):  # type: ignore[misc]  # platformio has no types
     """Boards without an SDK. The compiler is the system's if there is one, else the registry's."""
 
     def is_embedded(self) -> bool:
@@ -37,8 +37,8 @@ class BarePlatform(PlatformBase):
             self.packages[REGISTRY_PACKAGE]["optional"] = False
             if self.get_package(REGISTRY_PACKAGE) is None:
                 sys.stderr.write(
-                    "No RISC-V compiler on this machine: asking PlatformIO's registry for one. If it cannot be reached, "
-                    "`apt install gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf` (Debian, Ubuntu) and build again.\n"
+                    "No RISC-V compiler on this machine: asking PlatformIO's registry. If it cannot be reached: "
+                    "`apt install gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf` (Debian, Ubuntu).\n"
                 )
         super().configure_default_packages(options, targets)
 

@@ -8,7 +8,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import scons_package
 
 
-class HostPlatform(PlatformBase):
+class HostPlatform(PlatformBase):  # type: ignore[misc]  # platformio has no types
     """The machine that PlatformIO runs on."""
 
     def configure_default_packages(self, options: dict[str, Any], targets: list[str]) -> None:

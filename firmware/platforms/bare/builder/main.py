@@ -1,7 +1,7 @@
 import sys
 from pathlib import Path
 
-from SCons.Script import COMMAND_LINE_TARGETS, AlwaysBuild, Builder, Default, DefaultEnvironment
+from SCons.Script import AlwaysBuild, Builder, Default, DefaultEnvironment
 
 env = DefaultEnvironment()
 platform = env.PioPlatform()
@@ -34,7 +34,14 @@ env.Append(
     ASPPFLAGS=[*machine, "-x", "assembler-with-cpp"],
     CCFLAGS=[*machine, *library_flags, "-ffreestanding", "-ffunction-sections", "-fdata-sections"],
     # -n: no page alignment, or the ELF header lands in a segment that is loaded
-    LINKFLAGS=[*machine, *library_flags, "-nostartfiles", "-n", "-Wl,--gc-sections", "-Wl,-Map=$BUILD_DIR/firmware.map"],
+    LINKFLAGS=[
+        *machine,
+        *library_flags,
+        "-nostartfiles",
+        "-n",
+        "-Wl,--gc-sections",
+        "-Wl,-Map=$BUILD_DIR/firmware.map",
+    ],
     LIBS=["c", "gcc"],
     BUILDERS={
         "FlashImage": Builder(
