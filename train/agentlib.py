@@ -205,7 +205,11 @@ class Agent:
             raise UserError(f"{text[:60]!r}: {_text(library().ub_status_text(status))}")
         lib = library()
         slots = tuple((self._view(lib.ub_slot_name(self._agent, s.slot)), s.start, s.end) for s in self._slots(answer))
-        name = None if answer.intent == constants()["UB_NONE"] else self._view(lib.ub_intent_name(self._agent, answer.intent))
+        name = (
+            None
+            if answer.intent == constants()["UB_NONE"]
+            else self._view(lib.ub_intent_name(self._agent, answer.intent))
+        )
         return Answer(name, answer.score / 10000, bool(answer.accepted), slots)
 
     def failed_golden(self) -> int | None:

@@ -49,7 +49,7 @@ class Shape:
     head_width: int = 16
     hidden: tuple[int, ...] = (128, 128)
     per_channel: bool = False
-    """Weights have a scale per output, not per matrix."""
+    """Weights have a scale per output, not per matrix; those of the convolution always do."""
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object of all sizes."""
@@ -94,12 +94,10 @@ class ActivationRange(keras.layers.Layer):
         return (tf.zeros(()), limit) if self.relu else (-limit * 128 / 127, limit)
 
     def observe(self, x: tf.Tensor) -> None:
-        """Follows the range of a float activation: a mean over batches of its 99.99th percentile."""
-        flat = tf.reshape(tf.abs(x), [-1])
-        count = tf.maximum(1, tf.shape(flat)[0] // 10000)
-        most = tf.math.top_k(flat, count).values[-1]
-        self.limit.assign(tf.where(self.limit == 1.0, most, 0.95 * tf.convert_to_tensor(self.limit) + 0.05 *
-        most))
+        """Follows the range of a float activation: the moving average of a batch's largest magnitude."""
+        most = tf.reduce_max(tf.abs(x))
+        limit = tf.convert_to_tensor(self.limit)
+        self.limit.assign(tf.where(limit == 1.0, most, 0.98 * limit + 0.02 * most))
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """Rounds to the 256 values of the range, passing gradients straight through inside it."""
@@ -131,8 +129,6 @@ class Student(keras.Model):
         self.shape, self.dropout = shape, dropout
         self.quantized = False
         """Whether activations and weights are rounded as on the chip."""
-        self.observing = False
-        """Whether ranges follow the activations."""
         self._seeds = keras.random.SeedGenerator(seed)
         d, norm_gain = shape.width, math.sqrt(shape.width)
         self.table = self.add_weight(
@@ -146,7 +142,6 @@ class Student(keras.Model):
         self.biases: dict[str, keras.Variable] = {}
         self.ranges: dict[str, ActivationRange] = {}
         self._matrix("convolution", shape.kernel * shape.embed, d)
-        self._range("input_sum", fixed=None)
         self._range("convolution")
         for i, (heads, hidden) in enumerate(zip(shape.heads, shape.hidden, strict=True)):
             attended = heads * shape.head_width
@@ -186,27 +181,30 @@ class Student(keras.Model):
         """``[inputs, outputs]`` of a matrix as it is used, not rounded."""
         return tf.convert_to_tensor(self.matrices[name]) * self.gains[name]
 
-    def quantize(self, name: str, x: tf.Tensor) -> tf.Tensor:
+    def in_range(self, name: str, x: tf.Tensor) -> tf.Tensor:
         """An activation with the range of ``name``."""
         spot = self.ranges[name]
-        if self.observing and spot.fixed is None:
+        if self.quantized:
+            return spot(x)
+        if spot.fixed is None:
             spot.observe(x)
-        return spot(x) if self.quantized else x
+        return x
 
-    def linear(self, name: str, x: tf.Tensor, activation: Callable[[tf.Tensor], tf.Tensor] | None = None) ->
-    tf.Tensor:
+    def linear(self, name: str, x: tf.Tensor, activation: Callable[[tf.Tensor], tf.Tensor] | None = None) -> tf.Tensor:
         """``x`` [..., inputs] through a matrix, its bias, an activation, its range."""
         w = self.weight(name)
         if self.quantized:
             w = quantize_weights(w, -1 if self.shape.per_channel else None)
-        y = tf.tensordot(x, w, 1)
+        # The bias goes on before the reshape, where the converter fuses it.
+        y = tf.matmul(tf.reshape(x, (-1, w.shape[0])), w)
         if name in self.biases:
             y += tf.convert_to_tensor(self.biases[name])
-        return self.quantize(name, activation(y) if activation else y)
+        y = self.in_range(name, activation(y) if activation else y)
+        return tf.reshape(y, tf.concat([tf.shape(x)[:-1], [w.shape[1]]], 0))
 
     def normalize(self, x: tf.Tensor) -> tf.Tensor:
         """x / |x| over the last axis."""
-        return self.quantize("norm", tf.math.l2_normalize(x, axis=-1, epsilon=1e-6))
+        return self.in_range("norm", tf.math.l2_normalize(x, axis=-1, epsilon=1e-6))
 
     def quantized_table(self) -> tf.Tensor:
         """The embedding table [rows, E] on its grid of ``2 ** embed_bits - 1`` values."""
@@ -215,8 +213,7 @@ class Student(keras.Model):
             return table
         limit = tf.maximum(tf.convert_to_tensor(self.table_limit), 1e-4)
         bits = self.shape.embed_bits
-        return tf.quantization.fake_quant_with_min_max_vars(table, -limit, limit, num_bits=bits,
-        narrow_range=True)
+        return tf.quantization.fake_quant_with_min_max_vars(table, -limit, limit, num_bits=bits, narrow_range=True)
 
     @property
     def table_step(self) -> tf.Tensor:
@@ -230,8 +227,7 @@ class Student(keras.Model):
         distinct, index = tf.unique(tf.reshape(words, [-1]))
         rows = tf.gather(pieces, distinct)
         if training and self.dropout:
-            # A word's own piece comes first. Without it the word must be read from its parts, as an unknown
-            word is.
+            # Without its own piece, which comes first, a word must be read from its parts, as an unknown word is.
             own = keras.random.uniform((tf.shape(rows)[0], 1), seed=self._seeds) < 2 * self.dropout
             first = tf.range(tf.shape(rows)[1])[None, :] == 0
             has_parts = rows[:, 1:2] != self.shape.rows
@@ -250,10 +246,10 @@ class Student(keras.Model):
         s = self.shape
         w = self.weight("convolution")
         if self.quantized:
-            w = quantize_weights(w, -1 if s.per_channel else None)
+            w = quantize_weights(w, -1)
         kernel = tf.reshape(w, (s.kernel, 1, s.embed, s.width))
-        y = tf.nn.conv2d(x[:, :, None, :], kernel, 1, "SAME")
-        return self.quantize("convolution", y[:, :, 0, :] + tf.convert_to_tensor(self.biases["convolution"]))
+        y = tf.nn.conv2d(x[:, :, None, :], kernel, 1, "SAME") + tf.convert_to_tensor(self.biases["convolution"])
+        return self.in_range("convolution", y[:, :, 0, :])
 
     def attend(self, layer: int, h: tf.Tensor, mask: tf.Tensor, training: bool) -> tf.Tensor:
         """[B, n, D] to the context of all heads [B, n, A]; ``mask`` [B, 1, 1, n] is added to the logits."""
@@ -263,20 +259,19 @@ class Student(keras.Model):
             tf.transpose(tf.reshape(self.linear(f"{name}{layer}", h), split), (0, 2, 1, 3))
             for name in ("query", "key", "value")
         )
-        logits = tf.clip_by_value(tf.matmul(q, k, transpose_b=True), -LOGIT_LIMIT, LOGIT_LIMIT)
-        logits = self.quantize("logits", logits)
-        p = self.quantize("probabilities", tf.nn.softmax(self.quantize("masked", logits + mask)))
+        logits = tf.matmul(q, k, transpose_b=True)
+        logits = self.in_range("logits", logits) if self.quantized else tf.clip_by_value(logits, -LOGIT_LIMIT, LOGIT_LIMIT)
+        p = self.in_range("probabilities", tf.nn.softmax(self.in_range("masked", logits + mask)))
         p = self._drop(p, training)
         context = tf.transpose(tf.matmul(p, v), (0, 2, 1, 3))
-        return self.quantize(f"context{layer}", tf.reshape(context, (-1, tf.shape(h)[1], heads * width)))
+        return self.in_range(f"context{layer}", tf.reshape(context, (-1, tf.shape(h)[1], heads * width)))
 
     def _drop(self, x: tf.Tensor, training: bool) -> tf.Tensor:
         return keras.random.dropout(x, self.dropout, seed=self._seeds) if training and self.dropout else x
 
     # ---- the forward pass ----
 
-    def encode(self, x: tf.Tensor, mask: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, tf.Tensor,
-    tf.Tensor]:
+    def encode(self, x: tf.Tensor, mask: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """The encoder.
 
         Args:
@@ -292,14 +287,15 @@ class Student(keras.Model):
         x = self._drop(self.convolve(x), training)
         for i in range(len(self.shape.heads)):
             branch = self.linear(f"output{i}", self.attend(i, self.normalize(x), mask, training))
-            x = self.quantize(f"attended{i}", x + self._drop(branch, training))
+            x = self.in_range(f"attended{i}", x + self._drop(branch, training))
             branch = self.linear(f"down{i}", self.linear(f"up{i}", self.normalize(x), tf.nn.relu))
-            x = self.quantize(f"fed{i}", x + self._drop(branch, training))
+            x = self.in_range(f"fed{i}", x + self._drop(branch, training))
         h = self.normalize(x)
         return self.linear("class_head", h[:, 0]), self.linear("tag_head", h[:, 1:]), h
 
-    def call(self, words: tf.Tensor, pieces: tf.Tensor, training: bool = False) -> tuple[tf.Tensor,
-    tf.Tensor, tf.Tensor]:
+    def call(
+        self, words: tf.Tensor, pieces: tf.Tensor, training: bool = False
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """``words`` int32 [B, n - 1] and the vocabulary's ``pieces`` to what :meth:`encode` returns."""
         x = self.embed(words, pieces, training)
         masked = tf.pad(tf.cast(words == 0, tf.float32), ((0, 0), (1, 0)))
@@ -312,4 +308,4 @@ class Student(keras.Model):
         deviation = float(np.std(np.asarray(self.table)[self.shape.positions :]))
         # 2.95 standard deviations minimise the squared error of 15 levels, 4.4 of 255 (Banner et al. 2019).
         self.table_limit.assign(deviation * (2.95 if self.shape.embed_bits == 4 else 4.4))
-        self.quantized, self.observing = True, False
+        self.quantized = True

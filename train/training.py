@@ -19,6 +19,10 @@ from train.labels import Labels
 from train.student import Student
 
 
+BATCH = (tf.TensorSpec((None, None), tf.int32), tf.TensorSpec((None,), tf.int32), tf.TensorSpec((None, None), tf.int32))
+"""Words [B, n - 1], classes [B], tags [B, n - 1]."""
+
+
 @dataclass(frozen=True)
 class Schedule:
     """How a student is trained."""
@@ -45,10 +49,12 @@ class Epoch:
     """Share with the right intent and all tags."""
 
 
-def predict(student: Student, data: Encoded, pieces: tf.Tensor, batch: int = 256) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+def predict(
+    student: Student, data: Encoded, pieces: tf.Tensor, batch: int = 256
+) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """The logits of every sentence: its index, classes [C], tags [words, T]."""
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(input_signature=[tf.TensorSpec((None, None), tf.int32)])
     def forward(words: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         return student(words, pieces)
 
@@ -63,14 +69,13 @@ def evaluate(student: Student, data: Encoded, pieces: tf.Tensor, labels: Labels)
     """Share of sentences with the right intent, and with right intent and tags."""
     intent_of = np.array([-1 if intent is None else intent for intent, _ in labels.classes])
     masks = legal_masks(labels)
-    scale = 127 / float(student.ranges["tag_head"].limit)
     right = exact = 0
     for i, classes, tags in predict(student, data, pieces):
         intent = intent_of[classes.argmax()]
         hit = intent == intent_of[data.classes[i]]
         right += hit
         if hit and intent >= 0:
-            rounded = np.clip(np.round(tags * scale), -128, 127).astype(np.int8)
+            rounded = np.round(tags * (127 / np.abs(tags).max())).astype(np.int8)
             hit = np.array_equal(best_tags(rounded, masks[intent]), data.tags[i, : len(tags)])
         exact += hit
     return right / len(data), exact / len(data)
@@ -116,7 +121,7 @@ def train(
     rows = tf.constant(pieces)
 
     def make_step() -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]:
-        @tf.function(reduce_retracing=True)
+        @tf.function(input_signature=BATCH)
         def step(words: tf.Tensor, classes: tf.Tensor, tags: tf.Tensor) -> tf.Tensor:
             with tf.GradientTape() as tape:
                 class_logits, tag_logits, _ = student(words, rows, training=True)
@@ -131,13 +136,11 @@ def train(
         return step
 
     done, first_quantized = 0, schedule.epochs - max(1, round(schedule.epochs * schedule.quantized_share))
-    step = None
+    step = make_step()
     for epoch in range(schedule.epochs):
-        student.observing = epoch == first_quantized - 1 or (epoch == 0 and first_quantized <= 0)
         if epoch == first_quantized:
             student.start_quantizing()
-        if step is None or student.observing or epoch == first_quantized:
-            step = make_step()
+            step = make_step()  # traced anew
         total = 0.0
         for batch in train_data.batches(schedule.batch, seed=schedule.seed * 1000 + epoch):
             most = int(train_data.lengths[batch].max())
@@ -150,7 +153,6 @@ def train(
             )
             done += 1
             progress(done, steps, total / (done - epoch * per_epoch))
-        student.observing = False
         intent, exact = evaluate(student, valid_data, rows, labels)
         finished(Epoch(epoch + 1, student.quantized, total / per_epoch, intent, exact))
 
