@@ -252,7 +252,8 @@ def test_sequence_numbers_to_the_last(device: Device) -> None:
 def test_a_crc_is_for_people_too(device: Device) -> None:
     assert CRC_TAIL.search(device.ask(guard(b"/help")))
     assert not CRC_TAIL.search(device.ask(b"/help"))
-    assert not CRC_TAIL.search(device.ask(b"we are *dead"))
+    for prompt in (b"we are *dead", b"we *000G", b"we *00FF ", b"we*00FF"):
+        assert "intent" in fields(device.ask(prompt))
 
 
 def test_a_repeat_is_answered_without_computing(device: Device) -> None:
@@ -272,6 +273,13 @@ def test_a_repeat_is_answered_without_computing(device: Device) -> None:
     device.ask(request)
     assert device.board.board_parsed() == 5, "a request without seq ends it"
     assert fields(device.ask(b"/stats"))["repeats"] == 2
+
+
+def test_no_request_is_taken_for_a_repeat_of_one_without_a_number(device: Device) -> None:
+    texts = (b"%d" % i for i in range(10**6))
+    request = next(line for line in (numbered(0, text) for text in texts) if line.endswith(b" *0000"))
+    device.ask(b"x")
+    assert fields(device.ask(request))["seq"] == 0
 
 
 def test_line_ends(device: Device) -> None:
