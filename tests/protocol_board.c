@@ -94,7 +94,13 @@ void board_slot(uint16_t slot, uint16_t start, uint16_t end, const char *value) 
   added->slot = slot;
   added->start = start;
   added->end = end;
+  added->number = UB_NONE;
   added->value = value;
+}
+void board_number(uint16_t start, uint16_t end) {
+  ub_slot *last = &next_answer.slots[next_answer.slot_count - 1];
+  next_answer.tokens[0] = (ub_token){start, end, 1};
+  last->number = 0;
 }
 uint32_t board_parsed(void) { return parsed; }
 uint32_t board_fed(void) { return fed_watchdog; }

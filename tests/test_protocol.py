@@ -28,6 +28,7 @@ void board_golden(uint32_t bad);
 void board_status(uint32_t status);
 void board_answer(uint16_t intent, uint16_t klass, uint16_t score, int accepted);
 void board_slot(uint16_t slot, uint16_t start, uint16_t end, const char *value);
+void board_number(uint16_t start, uint16_t end);
 uint32_t board_parsed(void);
 uint32_t board_fed(void);
 const char *board_sent(size_t *length);
@@ -73,7 +74,10 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Any:
     ffi.set_source(
         "utterbit_protocol_board",
         INTERFACE,
-        sources=[str(path) for path in (ROOT / "tests" / "protocol_board.c", AGENT / "protocol.c", AGENT / "crc.c")],
+        sources=[
+            str(path)
+            for path in (ROOT / "tests" / "protocol_board.c", AGENT / "protocol.c", AGENT / "crc.c", AGENT / "text.c")
+        ],
         include_dirs=[str(AGENT)],
         extra_compile_args=["-std=c11", "-O1", "-fsanitize=undefined", "-fsanitize-undefined-trap-on-error"],
     )
@@ -172,6 +176,16 @@ def test_slots_are_copied_as_json(device: Device) -> None:
     assert answer["intent"] == 'Quote"Back\\slash'
     assert answer["slots"][0] == {"slot": "area", "start": 0, "end": len(prompt), "text": prompt.decode()}
     assert [slot.get("value") for slot in answer["slots"]] == [None, 30, "x"]
+
+
+@pytest.mark.parametrize(("words", "value"), [("20.5", 20.5), ("-3", -3), ("10:30", None)])
+def test_digits_are_their_value(device: Device, words: str, value: float | None) -> None:
+    device.board.board_answer(0, 0, 10000, True)
+    device.slot(1, 0, len(words) + 8)
+    device.board.board_number(0, len(words))
+    (slot,) = fields(device.ask(f"{words} percent".encode()))["slots"]
+    assert slot.get("value") == value
+    assert ("value" in slot) == (value is not None)
 
 
 def test_a_prompt_can_begin_like_a_command(device: Device) -> None:

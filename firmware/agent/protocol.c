@@ -252,9 +252,14 @@ static void put_slots(writer *out, const ub_agent *agent, const ub_answer *answe
     put_member(out, "end", slot->end);
     put_text(out, ",\"text\":");
     put_string(out, text + slot->start, (size_t)(slot->end - slot->start));
-    if (slot->value != NULL) {
+    char number[UB_NUMBER_CHARS];
+    const char *value = slot->value;
+    if (value == NULL && slot->number != UB_NONE && ub_number_json(text, &answer->tokens[slot->number], number)) {
+      value = number;
+    }
+    if (value != NULL) {
       put_text(out, ",\"value\":");
-      put_text(out, slot->value);
+      put_text(out, value);
     }
     put(out, '}');
   }
