@@ -279,8 +279,9 @@ class Client:
                         self.resets.append(Reset(fields.get("agent", ""), self._panic))
                     self._panic = None
                     return line
-                case Damaged():
+                case Damaged():  # most likely the answer: asking again costs the device nothing
                     seen.damaged += 1
+                    return None
                 case Note(text=text) | Noise(text=text):
                     if is_panic(line):
                         self._panic = seen.panic = text

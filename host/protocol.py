@@ -56,7 +56,7 @@ class Note:
 
 @dataclass(frozen=True)
 class Damaged:
-    """A line that begins like a result or error but has a wrong CRC or broken JSON."""
+    """A line that begins like a result or error but is none, or that ends in a wrong CRC."""
 
     text: str
 
@@ -138,26 +138,27 @@ class Decoder:
 def decode_line(line: bytes) -> Line:
     """Say what one line without its line end is."""
     text = line.decode(errors="replace")
+    crc = _CRC.search(line)
+    is_right = crc is not None and int(crc[1], 16) == crc16(line[: crc.start()])
     is_reply = line[:1] in (b"=", b"!")
-    if is_reply and (reply := _decode_reply(line)):
-        return reply
+    if is_reply and (is_right or crc is None):
+        reply = _decode_reply(line[: crc.start() if crc else None], is_right)
+        if reply is not None:
+            return reply
     # A reset can strike within a line: the banner may follow the first half of any other one.
     if hello := _HELLO.search(line):
         return Hello(dict(pair.split("=", 1) for pair in hello[1].decode().split()))
-    if is_reply:
+    if is_reply or (crc is not None and not is_right):
         return Damaged(text)
     return Note(text[1:].strip()) if line[:1] == b"#" else Noise(text)
 
 
-def _decode_reply(line: bytes) -> Reply | None:
-    crc = _CRC.search(line)
-    if crc and int(crc[1], 16) != crc16(line[: crc.start()]):
-        return None
+def _decode_reply(body: bytes, protected: bool) -> Reply | None:
     try:
-        fields = json.loads(line[1 : crc.start() if crc else None])
+        fields = json.loads(body[1:])
     except ValueError:
         return None
     seq = fields.pop("seq", None) if isinstance(fields, dict) else None
     if not isinstance(fields, dict) or not (seq is None or type(seq) is int):
         return None
-    return Reply(line[:1] == b"=", fields, seq, crc is not None)
+    return Reply(body[:1] == b"=", fields, seq, protected)

@@ -131,6 +131,11 @@ def bit_flip(agent: FakeAgent, reply: bytes) -> bytes:
     return reply[:12] + bytes([reply[12] ^ 1]) + reply[13:]
 
 
+def first_bit_flip(agent: FakeAgent, reply: bytes) -> bytes:
+    """The first byte of the reply is wrong, so that it does not look like one."""
+    return bytes([reply[0] ^ 32]) + reply[1:]
+
+
 def refusal(agent: FakeAgent, reply: bytes) -> bytes:
     """The request was damaged on its way."""
     return seal(b'!{"error":"crc","message":"the CRC is wrong"}')
@@ -148,7 +153,7 @@ def unprotected(agent: FakeAgent, reply: bytes) -> bytes:
 
 def chatter(agent: FakeAgent, reply: bytes) -> bytes:
     """Log lines, half a line of garbage and empty lines before the reply."""
-    return b"# a note\r\n\r\n\xff\x00I (31) boot: ESP-IDF\n={}\n=nonsense *0000\n" + reply
+    return b"# a note\r\n\r\n\xff\x00I (31) boot: ESP-IDF\n={}\n" + reply
 
 
 def reset(agent: FakeAgent, reply: bytes) -> bytes:

@@ -4,6 +4,7 @@ import errno
 import grp
 import os
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from fake_agent import (
     bit_flip,
     chatter,
     crash,
+    first_bit_flip,
     refusal,
     reset,
     silence,
@@ -80,6 +82,14 @@ def test_a_lost_or_damaged_answer_is_asked_for_again_under_the_same_seq(fault: F
         assert agent.parse("say hello").intent == "Last"
     assert len(fake.requests) == 4
     assert len(set(fake.requests[1:])) == 1
+
+
+@pytest.mark.parametrize("fault", [bit_flip, first_bit_flip, refusal])
+def test_a_damaged_answer_is_asked_for_again_at_once(fault: Fault) -> None:
+    start = time.monotonic()
+    with FakeAgent(fault, fault) as fake, Client(fake.path, Settings(timeout=60)) as agent:
+        assert agent.parse("say hello").intent == "Last"
+    assert time.monotonic() - start < 20
 
 
 def test_other_traffic_is_no_answer() -> None:

@@ -83,6 +83,7 @@ def test_every_kind_of_line() -> None:
     assert decode_line(b'={"int#hello proto=1 agent=a') == Hello({"proto": "1", "agent": "a"})
     assert isinstance(decode_line(b'={"text":"say #hello proto=1"} *0000'), Damaged)
     assert decode_line(b"ESP-ROM:esp#hello proto=1 agent=a") == Hello({"proto": "1", "agent": "a"})
+    assert isinstance(decode_line(b'\x1d{"seq":3} *0000'), Damaged)
     assert decode_line(b"# slow flash") == Note("slow flash")
     assert decode_line(b"\xffrst:0x1") == Noise("\ufffdrst:0x1")
 
