@@ -76,7 +76,9 @@ def labels_section(labels: Labels, numeric_slots: Sequence[str], class_scale: fl
         slot_names=section.strings(labels.slots),
         implied=section.strings([json.dumps(dict(i), separators=(",", ":")) if i else "" for _, i in labels.classes]),
         class_intent=section.array([none if i is None else i for i, _ in labels.classes], "<u2"),
-        slot_mask=section.place(b"".join(sum(1 << s for s in legal).to_bytes(size, "little") for legal in labels.legal)),
+        slot_mask=section.place(
+            b"".join(sum(1 << s for s in legal).to_bytes(size, "little") for legal in labels.legal)
+        ),
         numeric_mask=section.place(
             sum(1 << i for i, s in enumerate(labels.slots) if s in numeric_slots).to_bytes(size, "little")
         ),
@@ -201,20 +203,34 @@ def attention_tables(layer: Layer) -> tuple[np.ndarray, np.ndarray]:
     return masked, exponential
 
 
-def values_section(labels: Labels, values: Mapping[str, Mapping[str, Value]]) -> bytes:
-    """ub_values_header, the hashes of all spoken values and what they mean."""
+def values_section(labels: Labels, values: Mapping[str, Mapping[str, Value]], numeric_slots: Sequence[str]) -> bytes:
+    """ub_values_header, the hashes of all spoken values and what they mean.
+
+    What means the same in every numeric slot that knows it, such as "thirty", is stored once, for no slot (UB_NONE).
+    """
     entries: dict[int, tuple[str, str]] = {}
-    for slot, phrases in values.items():
-        if slot not in labels.slots:
-            continue
+
+    def enter(slot: str | None, phrase: str, value: Value) -> None:
+        key = phrase_hash(phrase, constants()["UB_NONE"] if slot is None else labels.slots.index(slot))
+        if key is None:
+            return
+        text = json.dumps(value, ensure_ascii=False)
+        if entries.get(key, ("", text))[1] != text:
+            raise UserError(f"values {entries[key][0]!r} and {slot}: {phrase!r} have one hash but differ; reword one")
+        entries[key] = (f"{slot}: {phrase}", text)
+
+    known = {slot: phrases for slot, phrases in values.items() if slot in labels.slots}
+    numeric = [known[slot] for slot in numeric_slots if slot in known]
+    shared = {}
+    for phrase in dict.fromkeys(p for phrases in numeric for p in phrases):
+        meanings = {phrases[phrase] for phrases in numeric if phrase in phrases}
+        if len(meanings) == 1 and sum(phrase in phrases for phrases in numeric) > 1:
+            shared[phrase] = meanings.pop()
+            enter(None, phrase, shared[phrase])
+    for slot, phrases in known.items():
         for phrase, value in phrases.items():
-            key = phrase_hash(phrase, labels.slots.index(slot))
-            text = json.dumps(value, ensure_ascii=False)
-            if key is None:
-                continue
-            if entries.get(key, ("", text))[1] != text:
-                raise UserError(f"values {entries[key][0]!r} and {slot}: {phrase!r} have one hash but differ; reword one")
-            entries[key] = (f"{slot}: {phrase}", text)
+            if slot not in numeric_slots or phrase not in shared:
+                enter(slot, phrase, value)
     pool: dict[str, int] = {}
     size = 0
     for _, text in sorted(entries.values(), key=lambda e: e[1]):
@@ -283,7 +299,8 @@ def assemble(
     body = _Section()
     body.place(bytes(head + len(sections) * ffi().sizeof("ub_section")))
     table = b"".join(
-        _pack("ub_section", kind=kind, offset=body.place(data, ALIGNMENT), length=len(data)) for kind, data in sections.items()
+        _pack("ub_section", kind=kind, offset=body.place(data, ALIGNMENT), length=len(data))
+        for kind, data in sections.items()
     )
     body.bytes += bytes(-len(body.bytes) % ALIGNMENT)
     body.bytes[head : head + len(table)] = table

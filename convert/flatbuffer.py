@@ -24,7 +24,7 @@ from train.errors import UserError
 from train.student import LOGIT_LIMIT, MASK_MARGIN, Student
 
 OPERATORS = frozenset(
-    "ADD BATCH_MATMUL CONV_2D FULLY_CONNECTED L2_NORMALIZATION RESHAPE SOFTMAX STRIDED_SLICE TRANSPOSE".split()
+    ["ADD", "BATCH_MATMUL", "CONV_2D", "FULLY_CONNECTED", "L2_NORMALIZATION", "RESHAPE", "SOFTMAX", "STRIDED_SLICE", "TRANSPOSE"]
 )
 """What a student may become: all of them run on int8 in TFLite Micro, and the firmware's encoder knows each."""
 
@@ -92,7 +92,9 @@ def operator_names(model: Any) -> list[str]:
 def _check(model: Any) -> None:
     unknown = sorted(set(operator_names(model)) - OPERATORS)
     if unknown:
-        raise UserError(f"the model needs {', '.join(unknown)}, which the firmware lacks; it knows {', '.join(sorted(OPERATORS))}")
+        raise UserError(
+            f"the model needs {', '.join(unknown)}, which the firmware lacks; it knows {', '.join(sorted(OPERATORS))}"
+        )
     kept = (schema.TensorType.INT8, schema.TensorType.INT32)
     for tensor in model.subgraphs[0].tensors:
         if tensor.type not in kept:
@@ -194,9 +196,7 @@ class _Graph:
         self.view = schema.Model.GetRootAs(flatbuffer, 0)
         self.model = schema.ModelT.InitFromPackedBuf(flatbuffer, 0)
         self.tensors = self.model.subgraphs[0].tensors
-        self.operators = list(
-            zip(operator_names(self.model), self.model.subgraphs[0].operators, strict=True)
-        )
+        self.operators = list(zip(operator_names(self.model), self.model.subgraphs[0].operators, strict=True))
         self.made = {o.outputs[0]: (name, o) for name, o in self.operators}
         self.named = {t.name.decode(): i for i, t in enumerate(self.tensors) if t.name}
 
@@ -206,7 +206,9 @@ class _Graph:
         while name in self.TRANSPARENT:
             name, operator = self.made[operator.inputs[0]]
         if name != kind:
-            raise UserError(f"the flatbuffer has {name} where the firmware's encoder has {kind}; it is of another architecture")
+            raise UserError(
+                f"the flatbuffer has {name} where the firmware's encoder has {kind}; it is of another architecture"
+            )
         return operator
 
     def kind(self, tensor: int) -> str:

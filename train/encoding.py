@@ -5,12 +5,15 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from train.agentlib import Token, featurize
 from train.examples import Example
 from train.labels import OUTSIDE, Labels
+
+T = TypeVar("T")
 
 PAD_WORD = 0
 """Index of the word without pieces."""
@@ -105,6 +108,6 @@ def encode_words(sentences: Sequence[Sequence[int]], positions: int) -> Encoded:
     return Encoded(words, lengths, np.full(len(sentences), -1, np.int32), np.full(words.shape, -1, np.int32))
 
 
-def sample(examples: Sequence[Example], count: int, seed: int) -> list[Example]:
-    """``count`` examples without replacement, or all if there are fewer."""
-    return random.Random(seed).sample(list(examples), min(count, len(examples)))
+def sample(items: Sequence[T], count: int, seed: int) -> list[T]:
+    """``count`` items without replacement, or all if there are fewer."""
+    return random.Random(seed).sample(list(items), min(count, len(items)))

@@ -39,7 +39,7 @@ class Shape:
     tags: int
     positions: int = 32
     """Words of a sentence + 1."""
-    rows: int = 4096
+    rows: int = 3584
     """Of the embedding table; the first ``positions`` belong to positions, the rest are hash buckets."""
     embed: int = 32
     embed_bits: int = 4
@@ -47,7 +47,7 @@ class Shape:
     kernel: int = 3
     heads: tuple[int, ...] = (4, 4)
     head_width: int = 16
-    hidden: tuple[int, ...] = (128, 128)
+    hidden: tuple[int, ...] = (96, 96)
     per_channel: bool = False
     """Weights have a scale per output, not per matrix; those of the convolution always do."""
 
@@ -129,6 +129,7 @@ class Student(keras.Model):
         self.shape, self.dropout = shape, dropout
         self.quantized = False
         """Whether activations and weights are rounded as on the chip."""
+        self._observing = False
         self._seeds = keras.random.SeedGenerator(seed)
         d, norm_gain = shape.width, math.sqrt(shape.width)
         self.table = self.add_weight(
@@ -186,7 +187,7 @@ class Student(keras.Model):
         spot = self.ranges[name]
         if self.quantized:
             return spot(x)
-        if spot.fixed is None:
+        if self._observing and spot.fixed is None:
             spot.observe(x)
         return x
 
@@ -260,7 +261,9 @@ class Student(keras.Model):
             for name in ("query", "key", "value")
         )
         logits = tf.matmul(q, k, transpose_b=True)
-        logits = self.in_range("logits", logits) if self.quantized else tf.clip_by_value(logits, -LOGIT_LIMIT, LOGIT_LIMIT)
+        logits = (
+            self.in_range("logits", logits) if self.quantized else tf.clip_by_value(logits, -LOGIT_LIMIT, LOGIT_LIMIT)
+        )
         p = self.in_range("probabilities", tf.nn.softmax(self.in_range("masked", logits + mask)))
         p = self._drop(p, training)
         context = tf.transpose(tf.matmul(p, v), (0, 2, 1, 3))
@@ -297,6 +300,7 @@ class Student(keras.Model):
         self, words: tf.Tensor, pieces: tf.Tensor, training: bool = False
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """``words`` int32 [B, n - 1] and the vocabulary's ``pieces`` to what :meth:`encode` returns."""
+        self._observing = training
         x = self.embed(words, pieces, training)
         masked = tf.pad(tf.cast(words == 0, tf.float32), ((0, 0), (1, 0)))
         mask = -(2 * LOGIT_LIMIT + MASK_MARGIN) * masked[:, None, None, :]

@@ -18,7 +18,6 @@ from train.examples import write_atomic
 from train.labels import Labels
 from train.student import Student
 
-
 BATCH = (tf.TensorSpec((None, None), tf.int32), tf.TensorSpec((None,), tf.int32), tf.TensorSpec((None, None), tf.int32))
 """Words [B, n - 1], classes [B], tags [B, n - 1]."""
 

@@ -153,7 +153,7 @@ typedef struct {
 } ub_values_header;
 
 typedef struct {
-  uint32_t hash; /* of slot and phrase, ub_phrase_hash() */
+  uint32_t hash; /* of slot and phrase, ub_phrase_hash(); slot UB_NONE: a number in any numeric slot */
   uint32_t text; /* offset in the pool */
 } ub_value;
 

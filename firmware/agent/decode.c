@@ -96,14 +96,15 @@ static const char *find_value(const ub_agent *agent, uint32_t hash) {
 static ub_slot make_slot(const ub_agent *agent, const uint8_t *text, const ub_answer *answer, uint32_t slot,
                          uint32_t from, uint32_t to) {
   ub_slot result = {(uint16_t)slot, answer->tokens[from].start, answer->tokens[to - 1].end, UB_NONE, NULL};
-  result.value = find_value(agent, ub_phrase_hash(text, answer->tokens, from, to, (uint16_t)slot));
   const uint8_t *const numeric = agent->sections[UB_LABELS].bytes + agent->labels.numeric_mask;
-  if (result.value == NULL && (numeric[slot / 8] >> slot % 8 & 1)) {
-    uint32_t numbers = 0;
-    for (uint32_t token = from; token < to; token++)
-      if (answer->tokens[token].number) numbers++, result.number = (uint16_t)token;
-    if (numbers != 1) result.number = UB_NONE;
-  }
+  result.value = find_value(agent, ub_phrase_hash(text, answer->tokens, from, to, (uint16_t)slot));
+  if (result.value != NULL || !(numeric[slot / 8] >> slot % 8 & 1)) return result;
+  result.value = find_value(agent, ub_phrase_hash(text, answer->tokens, from, to, UB_NONE)); /* words for numbers */
+  if (result.value != NULL) return result;
+  uint32_t numbers = 0;
+  for (uint32_t token = from; token < to; token++)
+    if (answer->tokens[token].number) numbers++, result.number = (uint16_t)token;
+  if (numbers != 1) result.number = UB_NONE;
   return result;
 }
 

@@ -1,0 +1,75 @@
+"""``python -m convert``: a trained student → int8 flatbuffer → agent bundle, with proof that they agree."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from rich.console import Console
+from rich.table import Table
+
+from train.errors import UserError
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(
+        prog="python -m convert",
+        description="Makes FOLDER's student an agent bundle: python -m convert build/home",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    top.add_argument("folder", type=Path, metavar="FOLDER", help="what python -m train wrote")
+    top.add_argument("--name", help="the agent's name, up to 32 bytes (default: DATA-LANGUAGE)")
+    top.add_argument(
+        "--most-loss", type=float, default=0.02, help="refuse if int8 gets this share of validation less exactly right"
+    )
+    top.add_argument(
+        "--most-accepted", type=float, default=0.01, help="share of sentences out of scope that may be accepted"
+    )
+    return top
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command line; returns its exit status."""
+    options = parser().parse_args(arguments)
+    console = Console(highlight=False)
+    try:
+        from convert.pipeline import Options, run
+
+        metrics = run(options.folder, Options(options.name, options.most_loss, options.most_accepted), console)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; nothing half written", file=sys.stderr)
+        return 130
+    show(metrics, console)
+    console.print(f"agent written to {options.folder / 'agent.bundle'}")
+    return 0
+
+
+def show(metrics: dict[str, Any], console: Console) -> None:
+    """Prints what the conversion came to."""
+    valid, arena = metrics["validation"], metrics["arena"]
+    table = Table(title=f"{valid['sentences']:,} validation sentences", title_justify="left")
+    for column in ("", "float", "int8"):
+        table.add_column(column, justify="right" if column else "left")
+    for key, title in (("intent", "intent"), ("exact", "intent and all slots")):
+        table.add_row(title, f"{valid['float'][key]:.1%}", f"{valid['int8'][key]:.1%}")
+    console.print(table)
+    console.print("operators: " + ", ".join(f"{count} {name}" for name, count in sorted(metrics["operators"].items())))
+    console.print("bytes: " + ", ".join(f"{name} {size:,}" for name, size in metrics["bytes"].items()))
+    console.print(f"arena: {arena['firmware']:,} bytes in the firmware, {arena['tflite_micro']:,} in TFLite Micro")
+    console.print(
+        f"the firmware's encoder gave TFLite Micro's values, every one, on {metrics['checked_sentences']} sentences; "
+        f"threshold {metrics['threshold']:.2f}, temperature {metrics['temperature']:.2f}"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

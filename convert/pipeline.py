@@ -1,0 +1,181 @@
+"""From a trained student on disk to an agent bundle that is proven to be the same."""
+
+from __future__ import annotations
+
+import collections
+import importlib.metadata
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from ai_edge_litert import schema_py_generated as schema
+from rich.console import Console
+from rich.progress import track
+
+from convert.bundle import (
+    Calibration,
+    Golden,
+    assemble,
+    features_section,
+    golden_section,
+    labels_section,
+    read_sections,
+    values_section,
+)
+from convert.calibration import Scored, calibrate
+from convert.flatbuffer import convert, operator_names, read_encoder
+from convert.reference import Reference, arena_bytes
+from train import datasets, pipeline
+from train.agentlib import Agent, best_tags, featurize
+from train.encoding import Encoded, Vocabulary, encode, sample
+from train.errors import UserError
+from train.examples import Example, write_atomic
+from train.labels import Labels
+from train.student import Student
+from train.training import evaluate, legal_masks
+
+BUNDLE, FLATBUFFER, METRICS = "agent.bundle", "student.tflite", "metrics.json"
+GOLDEN = 8
+"""Sentences of the self-test."""
+CHECKED = 500
+"""Sentences on which the firmware's code is compared with TFLite Micro, value for value."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is asked of the result."""
+
+    name: str | None = None
+    """Of the agent; ``None``: data set and language."""
+    most_loss: float = 0.02
+    """Refuse an int8 model whose exact match is more than this below the float one's."""
+    most_accepted: float = 0.01
+    """Share of validation sentences out of scope that the threshold may let through."""
+
+
+def run(folder: Path, options: Options, console: Console) -> dict[str, Any]:
+    """Converts ``folder``'s student; writes ``student.tflite``, ``agent.bundle`` and ``metrics.json`` beside it.
+
+    Raises:
+        UserError: the int8 model loses more than ``options.most_loss``.
+        AssertionError: the firmware's code and TFLite Micro disagree, which is a bug here.
+    """
+    student, labels, record = pipeline.load(folder)
+    name = options.name or f"{record['data']}-{record['language']}"
+    if not 0 < len(name.encode()) <= 32 or not name.isprintable() or " " in name:
+        raise UserError(f"--name {name!r}: an agent's name has 1 to 32 bytes and no spaces")
+    data = datasets.load(str(folder / pipeline.DATA), data_dir=None, cache_dir=folder)
+    valid = data.valid or data.train[-500:]
+    vocabulary = Vocabulary(student.shape.rows, student.shape.positions)
+    encoded = encode(valid, labels, vocabulary)
+    pieces = tf.constant(vocabulary.pieces())
+
+    with console.status("converting to int8"):
+        flatbuffer = convert(student)
+    operators = collections.Counter(operator_names(schema.ModelT.InitFromPackedBuf(flatbuffer, 0)))
+    encoder = read_encoder(flatbuffer)
+    step = float(student.table_step)
+    table = np.round(np.asarray(student.quantized_table()) / step).astype(np.int64)
+    features = features_section(table, student.shape.positions, student.shape.embed_bits)
+    values = values_section(labels, data.values, data.numeric_slots)
+
+    def bundle_of(calibration: Calibration, golden: Sequence[Golden], manifest: dict[str, Any]) -> bytes:
+        return assemble(
+            manifest,
+            labels=labels_section(labels, data.numeric_slots, encoder.class_scale, calibration),
+            features=features,
+            values=values,
+            golden=golden_section(golden),
+            flatbuffer=flatbuffer,
+        )
+
+    # The firmware's own code computes the embeddings, TFLite Micro what follows; then both compute all.
+    agent = Agent(bundle_of(Calibration(1.0, 0.0), (), {"name": name}))
+    reference = Reference(flatbuffer)
+    usable = [e for e in valid if 0 < len(featurize(e.text, 2, 1)) < student.shape.positions]
+    outputs = [
+        reference.encode(agent.embed(e.text))
+        for e in track(usable, "TFLite Micro on validation", console=console, transient=True)
+    ]
+    for example, (classes, tags) in sample(list(zip(usable, outputs, strict=True)), CHECKED, seed=0):
+        ours = agent.encode(agent.embed(example.text))
+        if not (np.array_equal(ours[0], classes) and np.array_equal(ours[1], tags)):
+            raise AssertionError(f"the firmware's encoder and TFLite Micro disagree on {example.text!r}")
+
+    int8 = _accuracy(usable, [(c, t) for c, t in outputs], labels, vocabulary)
+    floating = _float_accuracy(student, encoded, pieces, labels)
+    scored = Scored(
+        np.stack([c for c, _ in outputs]) * encoder.class_scale, np.array([labels.class_of(e) for e in usable])
+    )
+    calibration = calibrate(scored, labels, options.most_accepted)
+    chosen = sample(list(zip(usable, outputs, strict=True)), GOLDEN, seed=1)
+    golden = [Golden(e.text, agent.embed(e.text), c, t) for e, (c, t) in chosen]
+    versions = {p: importlib.metadata.version(p) for p in ("tensorflow", "tflite-micro")}
+    figures = {
+        "validation": {"sentences": len(usable), "float": floating, "int8": int8},
+        "temperature": round(calibration.temperature, 4),
+        "threshold": calibration.threshold,
+    }
+    manifest = {
+        "name": name,
+        "languages": [record["language"]],
+        "seed": record["schedule"]["seed"],
+        "data": record["data"],
+        "versions": {**record["provenance"]["versions"], **versions},
+        **figures,
+    }
+    bundle = bundle_of(calibration, golden, manifest)
+    final = Agent(bundle)
+    if (failed := final.failed_golden()) is not None:
+        raise AssertionError(f"golden sentence {golden[failed].text!r} gives other numbers")
+    metrics = {
+        **figures,
+        "operators": dict(operators),
+        "checked_sentences": min(CHECKED, len(usable)),
+        "bytes": {"bundle": len(bundle), **{name: len(data) for name, data in read_sections(bundle).items()}},
+        "arena": {"firmware": final.arena_bytes, "tflite_micro": arena_bytes(flatbuffer)},
+        "parameters": sum(int(np.prod(v.shape)) for v in student.trainable_variables),
+        "macs": {str(n): student.shape.macs(n) for n in (9, student.shape.positions)},
+    }
+    if floating["exact"] - int8["exact"] > options.most_loss:
+        raise UserError(
+            f"int8 gets {int8['exact']:.1%} of validation exactly right, float {floating['exact']:.1%}: more than "
+            f"--most-loss {options.most_loss:.1%} is lost; train longer with ranges learned, or allow more"
+        )
+    write_atomic(folder / FLATBUFFER, flatbuffer)
+    write_atomic(folder / BUNDLE, bundle)
+    write_atomic(folder / METRICS, json.dumps(metrics, indent=1) + "\n")
+    return metrics
+
+
+def _accuracy(
+    examples: Sequence[Example],
+    outputs: Sequence[tuple[np.ndarray, np.ndarray]],
+    labels: Labels,
+    vocabulary: Vocabulary,
+) -> dict[str, float]:
+    """Share of right intents (out of scope is one of them) and of intents with all tags right, nothing rejected."""
+    encoded = encode(examples, labels, vocabulary)
+    intent_of = np.array([-1 if i is None else i for i, _ in labels.classes])
+    masks = legal_masks(labels)
+    right = exact = 0
+    for i, (classes, tags) in enumerate(outputs):
+        intent = intent_of[classes.argmax()]
+        hit = bool(intent == intent_of[encoded.classes[i]])
+        right += hit
+        if hit and intent >= 0:
+            hit = np.array_equal(best_tags(tags, masks[intent]), encoded.tags[i, : len(tags)])
+        exact += hit
+    return {"intent": round(right / len(outputs), 4), "exact": round(exact / len(outputs), 4)}
+
+
+def _float_accuracy(student: Student, encoded: Encoded, pieces: tf.Tensor, labels: Labels) -> dict[str, float]:
+    """The same of the student with nothing rounded."""
+    student.quantized = False
+    intent, exact = evaluate(student, encoded, pieces, labels)
+    student.quantized = True
+    return {"intent": round(intent, 4), "exact": round(exact, 4)}

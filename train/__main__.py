@@ -1,0 +1,95 @@
+"""``python -m train``: data → a trained student on disk."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from rich.console import Console
+
+from train import datasets
+from train.errors import UserError
+from train.presets import PRESETS
+
+CACHE = Path("build") / "cache"
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(
+        prog="python -m train",
+        description="Trains a student: python -m train --data home --out build/home",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    top.add_argument(
+        "what",
+        nargs="?",
+        choices=("student", "data"),
+        default="student",
+        help="what to make: a student, or its data alone",
+    )
+    top.add_argument(
+        "--data",
+        default="home",
+        metavar="NAME|PATH",
+        help=f"a named data set ({', '.join(datasets.NAMED)}), or a folder of JSON lines, hassil YAML or Rasa YAML",
+    )
+    top.add_argument(
+        "--data-dir", type=Path, help="where local copies of public data sets lie, instead of downloading them"
+    )
+    top.add_argument("--language", default="en", help="language of generated data")
+    top.add_argument("--out", type=Path, help="folder for the result (default: build/NAME)")
+    top.add_argument("--preset", choices=PRESETS, default="default", help="quick: a weaker agent, sooner")
+    top.add_argument("--size", type=int, help="training sentences to generate")
+    top.add_argument("--epochs", type=int, help="passes over the training data")
+    top.add_argument("--seed", type=int, default=1, help="of data, weights and order")
+    return top
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command line; returns its exit status."""
+    options = parser().parse_args(arguments)
+    console = Console(stderr=False, highlight=False)
+    try:
+        return _run(options, console)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; nothing half written", file=sys.stderr)
+        return 130
+
+
+def _run(options: argparse.Namespace, console: Console) -> int:
+    for name in ("size", "epochs"):
+        if getattr(options, name) is not None and getattr(options, name) < 1:
+            raise UserError(f"--{name} must be at least 1, not {getattr(options, name)}")
+    out: Path = options.out or Path("build") / Path(options.data).name
+    preset = PRESETS[options.preset]
+    data = datasets.load(
+        options.data,
+        data_dir=options.data_dir,
+        language=options.language,
+        seed=options.seed,
+        size=options.size or preset.size,
+        cache_dir=CACHE,
+    )
+    if options.what == "data":
+        datasets.save(data, out)
+        console.print(f"{len(data.train):,} + {len(data.valid):,} + {len(data.test):,} sentences written to {out}")
+        return 0
+    from train.pipeline import run
+    from train.training import Schedule
+
+    schedule = Schedule(epochs=options.epochs or preset.epochs, seed=options.seed)
+    run(data, out, preset=preset, schedule=schedule, console=console)
+    console.print(f"student written to {out}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

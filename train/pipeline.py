@@ -1,0 +1,121 @@
+"""From a data set to a trained student on disk."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import io
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from train import datasets
+from train.datasets import DataSet
+from train.encoding import Vocabulary, encode
+from train.errors import UserError
+from train.examples import write_atomic
+from train.labels import Labels
+from train.presets import Preset
+from train.student import Shape, Student
+from train.training import Epoch, Schedule, train
+
+STUDENT_JSON, STUDENT_NPZ, DATA = "student.json", "student.npz", "data"
+
+
+def run(
+    data: DataSet,
+    out: Path,
+    *,
+    preset: Preset,
+    schedule: Schedule,
+    console: Console,
+    shape: dict[str, Any] | None = None,
+) -> Student:
+    """Trains a student on a data set and writes both to ``out``.
+
+    Args:
+        data: labelled sentences.
+        out: folder; gets ``student.json``, ``student.npz`` and ``data/``.
+        preset: sizes.
+        schedule: how to train; its epochs are the preset's.
+        console: where progress is shown.
+        shape: sizes that differ from the preset's.
+    """
+    labels = Labels.of(data.train)
+    for part, examples in (("valid", data.valid), ("test", data.test)):
+        labels.require(examples, f"{data.name}'s {part} part")
+    sizes = Shape(classes=len(labels.classes), tags=labels.tags, **{**preset.shape, **(shape or {})})
+    vocabulary = Vocabulary(sizes.rows, sizes.positions)
+    with console.status("hashing words"):
+        train_data, valid_data = (
+            encode(part, labels, vocabulary) for part in (data.train, data.valid or data.train[-500:])
+        )
+    console.print(
+        f"{data.name}: {len(train_data):,} sentences to train on, {len(valid_data):,} to watch; "
+        f"{len(labels.intents)} intents in {sizes.classes} classes, {len(labels.slots)} slots"
+    )
+    datasets.save(data, out / DATA)
+    student = Student(sizes, seed=schedule.seed)
+    history: list[Epoch] = []
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("training", total=None)
+
+        def step(done: int, steps: int, loss: float) -> None:
+            progress.update(task, completed=done, total=steps, description=f"training, loss {loss:.3f}")
+
+        def finished(epoch: Epoch) -> None:
+            history.append(epoch)
+            console.print(
+                f"epoch {epoch.epoch}/{schedule.epochs}{' int8' if epoch.quantized else ''}: loss {epoch.loss:.3f}, "
+                f"validation intent {epoch.valid_intent:.1%}, intent and all slots {epoch.valid_exact:.1%}"
+            )
+
+        train(student, train_data, valid_data, vocabulary.pieces(), labels, schedule, step, finished)
+    save(student, labels, data, schedule, history, out)
+    return student
+
+
+def save(student: Student, labels: Labels, data: DataSet, schedule: Schedule, history: list[Epoch], out: Path) -> None:
+    """Writes a trained student: weights as ``student.npz``, everything else as ``student.json``."""
+    buffer = io.BytesIO()
+    np.savez(buffer, **{v.path.replace("/", "."): np.asarray(v) for v in student.variables if v.dtype == "float32"})
+    write_atomic(out / STUDENT_NPZ, buffer.getvalue())
+    record = {
+        "data": data.name,
+        "language": data.language,
+        "shape": student.shape.to_json(),
+        "labels": labels.to_json(),
+        "schedule": asdict(schedule),
+        "history": [asdict(e) for e in history],
+        "provenance": {
+            "data": data.provenance,
+            "versions": {p: importlib.metadata.version(p) for p in ("tensorflow", "keras", "numpy")},
+        },
+    }
+    write_atomic(out / STUDENT_JSON, json.dumps(record, ensure_ascii=False, indent=1) + "\n")
+
+
+def load(folder: Path) -> tuple[Student, Labels, dict[str, Any]]:
+    """A student from disk, ready to round as the chip does, its labels, and all of ``student.json``.
+
+    Raises:
+        UserError: there is none in the folder.
+    """
+    try:
+        record: dict[str, Any] = json.loads((folder / STUDENT_JSON).read_text(encoding="utf-8"))
+        weights = np.load(folder / STUDENT_NPZ)
+    except FileNotFoundError as error:
+        raise UserError(f"{error.filename} is missing; train a student first: python -m train --out {folder}") from None
+    except (ValueError, OSError) as error:
+        raise UserError(f"the student in {folder} cannot be read ({error}); train it again") from None
+    student = Student(Shape.from_json(record["shape"]))
+    for variable in student.variables:
+        if variable.dtype == "float32":
+            variable.assign(weights[variable.path.replace("/", ".")])
+    student.quantized = True
+    return student, Labels.from_json(record["labels"]), record
