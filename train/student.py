@@ -236,6 +236,9 @@ class Student(keras.Model):
         x = tf.reduce_sum(tf.gather(table, rows), 1)
         x = tf.gather(x, tf.reshape(index, tf.shape(words)))
         here = tf.cast(words != 0, tf.float32)[..., None]
+        if training and self.dropout:
+            # Now and then a word is hidden altogether, so that its neighbours must tell what it is.
+            x *= tf.cast(keras.random.uniform(tf.shape(here), seed=self._seeds) >= self.dropout / 2, tf.float32)
         x = (x + table[None, 1 : tf.shape(words)[1] + 1]) * here
         x = tf.concat([tf.repeat(table[None, :1], tf.shape(words)[0], 0), x], 1)
         if not self.quantized:

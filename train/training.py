@@ -31,7 +31,9 @@ class Schedule:
     learning_rate: float = 4e-3
     quantized_share: float = 0.35
     """Last part of training in which activations and weights are rounded."""
-    label_smoothing: float = 0.1
+    class_smoothing: float = 0.02
+    """Label smoothing of the class; little, for its probability decides on rejection."""
+    tag_smoothing: float = 0.05
     seed: int = 1
 
 
@@ -124,8 +126,8 @@ def train(
         def step(words: tf.Tensor, classes: tf.Tensor, tags: tf.Tensor) -> tf.Tensor:
             with tf.GradientTape() as tape:
                 class_logits, tag_logits, _ = student(words, rows, training=True)
-                loss = smoothed_loss(class_logits, classes, schedule.label_smoothing)
-                loss += smoothed_loss(tag_logits, tags, schedule.label_smoothing)
+                loss = smoothed_loss(class_logits, classes, schedule.class_smoothing)
+                loss += smoothed_loss(tag_logits, tags, schedule.tag_smoothing)
             variables = student.trainable_variables
             gradients = tape.gradient(loss, variables)
             pairs = [(tf.zeros_like(v) if g is None else g, v) for g, v in zip(gradients, variables, strict=True)]

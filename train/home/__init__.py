@@ -518,18 +518,18 @@ def _others(
         groups[template.block].append(template)
     foreign = list(foreign)
     rng.shuffle(foreign)
-    weights = {"near_miss": 4.0, "other": 3.0, "impossible": 1.0}
+    weights = {"near_miss": 3.0, "other": 5.0, "impossible": 0.5}
     kinds: list[Callable[[], str | None]] = []
     shares: list[float] = []
     for block, templates in groups.items():
         kinds.append(partial(_reject, maker, templates))
         shares.append(weights.get(block.split("/")[1], 1.0))
     kinds.append(partial(_fragment, maker, commands))
-    shares.append(1.5)
+    shares.append(1.0)
     if foreign:
         left: Iterator[str] = iter(foreign)
         kinds.append(lambda: next(left, None))
-        shares.append(2.0)
+        shares.append(3.0)
     found: dict[str, Example] = {}
     for _ in range(40 * size):
         if len(found) >= size:

@@ -1,5 +1,4 @@
-"""Sentences that are no command for a home, made by rule: fragments, scrambled words, noise, impossible
-commands."""
+"""Sentences that are no command for a home, made by rule: fragments, noise, impossible commands."""
 
 import random
 from collections.abc import Sequence
@@ -82,22 +81,20 @@ _CONTENTS = ("message", "item", "task", "search_query", "timer_name")
 
 
 def fragment(lexicon: Lexicon, sentence: str, rng: random.Random, language: str) -> str:
-    """A piece that commands nothing: a bare place or thing, a command cut short, scrambled words or noise.
+    """A piece that commands nothing: a bare place or thing, a command cut short or noise.
 
-    ``sentence`` is an in-scope sentence to cut or scramble.
+    ``sentence`` is an in-scope sentence to cut.
     """
     words = sentence.split()
     kind = rng.random()
-    if kind < 0.15:
+    if kind < 0.25:
         return _place(lexicon, rng, language)
-    if kind < 0.35:
+    if kind < 0.5:
         return lexicon.text(rng.choice(_CONTENTS), rng)
-    if kind < 0.6 and language == "en":
+    if kind < 0.7 and language == "en":
         cuts = [n for n in range(1, len(words)) if words[n - 1] in _DANGLING]
         if cuts:
             return " ".join(words[: rng.choice(cuts)])
-    if kind < 0.8 and len(words) >= 6:
-        return " ".join(rng.sample(words, len(words)))
     return noise(sentence, rng)
 
 
