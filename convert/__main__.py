@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 from typing import Any
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from rich.console import Console
 from rich.table import Table
 
 from train.errors import UserError
+from train.quiet import native_silence
 
 
 def parser() -> argparse.ArgumentParser:
@@ -39,7 +37,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     console = Console(highlight=False)
     try:
-        from convert.pipeline import Options, run
+        with native_silence():
+            from convert.pipeline import Options, run
 
         metrics = run(options.folder, Options(options.name, options.most_loss, options.most_accepted), console)
     except UserError as error:

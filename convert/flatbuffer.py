@@ -7,9 +7,6 @@ looks up the rows of a sentence's words without touching the rest.
 
 from __future__ import annotations
 
-import contextlib
-import os
-import tempfile
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,6 +18,7 @@ import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
 
 from train.errors import UserError
+from train.quiet import native_silence
 from train.student import LOGIT_LIMIT, MASK_MARGIN, Student
 
 OPERATORS = frozenset(
@@ -63,24 +61,11 @@ def convert(student: Student) -> bytes:
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = converter.inference_output_type = tf.int8
     converter._experimental_disable_per_channel_quantization_for_dense_layers = not shape.per_channel
-    with _silence():
+    with native_silence(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         model = schema.ModelT.InitFromPackedBuf(converter.convert(), 0)
     _check(model)
     return _slim(model)
-
-
-@contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """Keeps the converter's C++ chatter off the terminal."""
-    with tempfile.TemporaryFile() as sink, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        saved = os.dup(2)
-        os.dup2(sink.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)
 
 
 def operator_names(model: Any) -> list[str]:

@@ -22,9 +22,9 @@ from rich.progress import track
 import host.evaluation
 from host import display
 from host.boards import PROJECT, board_choices
-from host.client import Answer, Client, Settings
+from host.client import Client, Settings
 from host.errors import AgentError, BoardError
-from host.evaluation import Percentiles, Prediction, measure
+from host.evaluation import Percentiles, Prediction, measure, outcome_of, predict
 from host.protocol import prompt_payload
 from train.errors import UserError
 from train.examples import Example, example_to_json, read_jsonl, write_atomic
@@ -52,7 +52,7 @@ def ask(args: argparse.Namespace, console: Console) -> int:
     answers = []
     with connect(args) as agent:
         for prompt in args.text:
-            outcome = _outcome(agent, prompt)
+            outcome = outcome_of(agent, prompt)
             if isinstance(outcome, AgentError):
                 status = max(status, outcome.exit_status)
                 answers.append({"text": prompt, "error": outcome.code, "message": outcome.message})
@@ -118,7 +118,7 @@ def evaluate(args: argparse.Namespace, console: Console) -> int:
     with connect(args) as agent:
         progress = Console(stderr=True)
         predictions = [
-            _prediction(agent, example.text)
+            predict(agent, example.text)
             for example in track(examples, "asking", console=progress, transient=True, disable=not progress.is_terminal)
         ]
         _warn_of_resets(agent)
@@ -131,13 +131,6 @@ def evaluate(args: argparse.Namespace, console: Console) -> int:
         console.print(display.metrics_table(metrics))
         display.print_mistakes(console, examples, predictions, args.errors)
     return 0
-
-
-def _prediction(agent: Client, text: str) -> Prediction:
-    try:
-        return Prediction.of(_outcome(agent, text))
-    except UserError:
-        return Prediction(None, error="unsendable")
 
 
 def _write_predictions(path: Path, examples: Sequence[Example], predictions: Sequence[Prediction]) -> None:
@@ -252,13 +245,6 @@ def boards(args: argparse.Namespace, console: Console) -> int:
     else:
         console.print(display.boards_table(choices))
     return 0
-
-
-def _outcome(agent: Client, prompt: str) -> Answer | AgentError:
-    try:
-        return agent.parse(prompt)
-    except AgentError as error:
-        return error
 
 
 def _warn_of_resets(agent: Client) -> None:

@@ -26,8 +26,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from host.client import Answer
+from host.client import Answer, Client
 from host.errors import AgentError
+from train.errors import UserError
 from train.examples import Example, Slot
 
 
@@ -92,6 +93,25 @@ class Metrics:
     def to_json(self) -> dict[str, Any]:
         """The figures as a JSON object, fractions with six decimals."""
         return {key: round(value, 6) if isinstance(value, float) else value for key, value in asdict(self).items()}
+
+
+def outcome_of(agent: Client, text: str) -> Answer | AgentError:
+    """The agent's answer to a sentence, or its own error.
+
+    Raises BoardError, and UserError for what no line can carry.
+    """
+    try:
+        return agent.parse(text)
+    except AgentError as error:
+        return error
+
+
+def predict(agent: Client, text: str) -> Prediction:
+    """What the agent makes of a sentence, whatever it is. Raises BoardError."""
+    try:
+        return Prediction.of(outcome_of(agent, text))
+    except UserError:
+        return Prediction(None, error="unsendable")
 
 
 def measure(examples: Sequence[Example], predictions: Sequence[Prediction]) -> Metrics:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from rich.console import Console
 
 from train import datasets
 from train.errors import UserError
 from train.presets import PRESETS
+from train.quiet import native_silence
 
 CACHE = Path("build") / "cache"
 
@@ -82,8 +80,9 @@ def _run(options: argparse.Namespace, console: Console) -> int:
         datasets.save(data, out)
         console.print(f"{len(data.train):,} + {len(data.valid):,} + {len(data.test):,} sentences written to {out}")
         return 0
-    from train.pipeline import run
-    from train.training import Schedule
+    with native_silence():
+        from train.pipeline import run
+        from train.training import Schedule
 
     schedule = Schedule(epochs=options.epochs or preset.epochs, seed=options.seed)
     run(data, out, preset=preset, schedule=schedule, console=console)

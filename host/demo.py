@@ -1,0 +1,141 @@
+"""``python -m host.demo build/home``: asks a fresh agent some sentences in the simulated ESP32-C3 and sums up what the
+tools measure of it. The last step of ``make agent``.
+"""
+
+import argparse
+import random
+import sys
+from pathlib import Path
+
+from elftools.elf.constants import SH_FLAGS
+from elftools.elf.elffile import ELFFile
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from host import display
+from host.boards import SIM_ELF
+from host.client import Answer, Client, Info, Stats
+from host.errors import AgentError, BoardError
+from host.evaluation import Metrics, Percentiles, measure, outcome_of, predict
+from train.errors import UserError
+from train.examples import Example, read_jsonl, write_atomic
+
+SENTENCES = {
+    "home-en": (
+        "turn on the kitchen light",
+        "Could you dim the bedroom lamps to thirty percent, please?",
+        "make the living room blue",
+        "is the front door locked?",
+        "open the garage door",
+        "set the thermostat to 21.5 degrees",
+        "whats the temperature in the office",
+        "set a timer for ten minutes",
+        "add oat milk to my shopping list",
+        "vacuum the hallway",
+        "pause the music in the den",
+        "the kitchen light is beautiful",
+        "who wrote Faust?",
+    ),
+}
+"""By the agent's name. Any other agent is asked sentences of its data."""
+ASKED = 12
+
+
+def code_bytes(elf: Path) -> int:
+    """Bytes of flash that a firmware takes beside its bundle: code, constants, initial values."""
+    with elf.open("rb") as file:
+        return sum(
+            section["sh_size"]
+            for section in ELFFile(file).iter_sections()
+            if section["sh_type"] == "SHT_PROGBITS"
+            and section["sh_flags"] & SH_FLAGS.SHF_ALLOC
+            and section.name != ".bundle"
+        )
+
+
+def held_out(folder: Path) -> tuple[str, list[Example]]:
+    """The part of an agent's data that it was not trained on, and what that part is called."""
+    for part in ("test", "valid"):
+        if (path := folder / "data" / f"{part}.jsonl").is_file():
+            return part, read_jsonl(path)
+    return "train", read_jsonl(folder / "data" / "train.jsonl")
+
+
+def figures(metrics: Metrics, part: str, info: Info, stats: Stats, times: list[int]) -> Table:
+    """The table. ``times``: microseconds of the chip per answer."""
+    inside, outside = metrics.in_scope, metrics.out_of_scope
+    table = Table(show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+
+    def share(title: str, value: float | None) -> None:
+        if value is not None:
+            table.add_row(title, f"{value:.1%}")
+
+    title = f"on {metrics.n:,} sentences of the {part} part: " if part != "train" else "on its training data: "
+    share(f"{title}intent accuracy", metrics.intent_accuracy)
+    share("slot F1", metrics.slot_f1)
+    share("intent and all slots exactly right", metrics.exact)
+    share("commands rejected", inside.rejected / inside.n if inside.n else None)
+    share("sentences out of scope accepted", outside.accepted / outside.n if outside.n else None)
+    table.add_section()
+    table.add_row("agent bundle (flash)", f"{info.bytes:,} bytes")
+    table.add_row("firmware without the bundle (flash)", f"{code_bytes(SIM_ELF):,} bytes")
+    table.add_row("arena (RAM)", f"{info.arena:,} bytes")
+    table.add_row("stack at its deepest (RAM)", f"{stats.stack:,} bytes")
+    table.add_section()
+    for title, us in (("median", Percentiles.of(times).p50), ("longest", max(times, default=None))):
+        if us is not None:
+            # The simulator executes one instruction a cycle.
+            instructions = us * info.hz / 1e12
+            table.add_row(f"an answer, {title}", f"{instructions:.2f} M instructions, {us / 1000:.1f} ms simulated")
+    return table
+
+
+def demonstrate(folder: Path, console: Console) -> None:
+    """Prints answers and the table. Raises BoardError, and UserError if the folder's agent is not the chip's."""
+    bundle = folder / "agent.bundle"
+    part, examples = held_out(folder)
+    with Client("native", bundle=bundle) as agent:
+        crc = agent.info().crc
+        progress = Console(stderr=True)
+        asked = track(examples, f"measuring on the {part} part", console=progress, transient=True)
+        metrics = measure(examples, [predict(agent, example.text) for example in asked])
+    with Client("sim") as agent:
+        info = agent.info()
+        if info.crc != crc:
+            raise UserError(f"the simulated chip holds another agent than {bundle}; `make agent` builds its firmware")
+        sentences = SENTENCES.get(info.agent or "") or [
+            example.text for example in random.Random(0).sample(examples, min(ASKED, len(examples)))
+        ]
+        console.print(f"{info.agent} in a simulated ESP32-C3, over its serial line:\n")
+        times = []
+        for sentence in sentences:
+            outcome = outcome_of(agent, sentence)
+            console.print(display.outcome_text(sentence, outcome))
+            if isinstance(outcome, Answer):
+                times.append(outcome.us)
+        console.print()
+        console.print(figures(metrics, part, info, agent.stats(), times))
+
+
+def main() -> int:
+    """Runs the command line; returns its exit status, as that of ``python -m host``."""
+    parser = argparse.ArgumentParser(prog="python -m host.demo", description=__doc__)
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="what python -m convert wrote")
+    folder: Path = parser.parse_args().folder
+    console = Console(highlight=False, soft_wrap=True, record=True)
+    try:
+        demonstrate(folder, console)
+        write_atomic(folder / "demo.txt", console.export_text())
+    except (UserError, BoardError, AgentError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 3 if isinstance(error, BoardError) else 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
