@@ -1,1 +1,1 @@
-"""From a trained student to the agent bundle: int8 TFLite flatbuffer, proof that the firmware agrees with it, one file."""
+"""From a trained student to the agent bundle: an int8 TFLite flatbuffer, and proof that the firmware agrees with it."""

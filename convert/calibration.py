@@ -52,8 +52,9 @@ def intent_scores(logits: np.ndarray, labels: Labels, temperature: float) -> np.
 def calibrate(scored: Scored, labels: Labels, most_accepted: float) -> Calibration:
     """Temperature and threshold.
 
-    The threshold is the one at which fewest sentences are wrongly rejected or accepted, both shares counted alike, among
-    those that accept at most ``most_accepted`` of what is out of scope. Without such sentences everything is accepted.
+    The threshold is the one at which fewest sentences are wrongly rejected or accepted, both shares counted alike,
+    among those that accept at most ``most_accepted`` of what is out of scope. Without such sentences everything is
+    accepted.
     """
     temperature = fit_temperature(scored)
     scores = intent_scores(scored.logits, labels, temperature)

@@ -41,7 +41,7 @@ def rounding_shift(x: np.ndarray, exponent: int) -> np.ndarray:
     """RoundingDivideByPOT: x / 2**exponent, halves away from zero."""
     if exponent == 0:
         return x
-    return (x + 2 ** (exponent - 1) - (x < 0)) >> exponent
+    return np.asarray((x + 2 ** (exponent - 1) - (x < 0)) >> exponent)
 
 
 def requantize(x: np.ndarray, scale: tuple[int, int]) -> np.ndarray:
@@ -60,7 +60,7 @@ def add(a: np.ndarray, b: np.ndarray, scales: tuple[float, float, float], zeros:
     first, second, out = sum_multipliers(*scales)
     shifted = [(np.asarray(x, np.int64) - zero) << 20 for x, zero in ((a, zeros[0]), (b, zeros[1]))]
     total = requantize(shifted[0], first) + requantize(shifted[1], second)
-    return np.clip(requantize(total, out) + zeros[2], -128, 127)
+    return np.asarray(np.clip(requantize(total, out) + zeros[2], -128, 127))
 
 
 def exponentials(scale: float) -> np.ndarray:

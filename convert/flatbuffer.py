@@ -1,8 +1,8 @@
 """A student as a full int8 TFLite flatbuffer, and the flatbuffer as the encoder that the firmware runs.
 
 The graph takes ``embedding`` int8 [1, L, E] and ``mask`` int8 [1, 1, 1, L] (zero point where a word is, -128 where none
-is) and gives ``classes`` int8 [1, C] and ``tags`` int8 [1, L - 1, T]. The embedding table stays outside: a microcontroller
-looks up the rows of a sentence's words without touching the rest.
+is) and gives ``classes`` int8 [1, C] and ``tags`` int8 [1, L - 1, T]. The embedding table stays outside: a
+microcontroller looks up the rows of a sentence's words without touching the rest.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from train.quiet import native_silence
 from train.student import LOGIT_LIMIT, MASK_MARGIN, Student
 
 OPERATORS = frozenset(
-    ["ADD", "BATCH_MATMUL", "CONV_2D", "FULLY_CONNECTED", "L2_NORMALIZATION", "RESHAPE", "SOFTMAX", "STRIDED_SLICE", "TRANSPOSE"]
+    "ADD BATCH_MATMUL CONV_2D FULLY_CONNECTED L2_NORMALIZATION RESHAPE SOFTMAX STRIDED_SLICE TRANSPOSE".split()
 )
 """What a student may become: all of them run on int8 in TFLite Micro, and the firmware's encoder knows each."""
 
@@ -234,10 +234,9 @@ class _Graph:
             bias += self.constant(operator.inputs[2], np.int32).reshape(-1)
         bias -= self.zero(x) * weights.sum(1, dtype=np.int64)
         scales = np.asarray(self.tensors[w].quantization.scale, np.float64)
-        if len(scales) == 1:
-            scales = np.array([self.product_scale(x, w, y)])
-        else:  # CalculateOpDataFullyConnected, PopulateConvolutionQuantizationParams: doubles
-            scales = self.scale(x) * scales / self.scale(y)
+        # CalculateOpDataFullyConnected, PopulateConvolutionQuantizationParams: doubles per channel
+        per_channel = self.scale(x) * scales / self.scale(y)
+        scales = per_channel if len(scales) > 1 else np.array([self.product_scale(x, w, y)])
         relu = operator.builtinOptions.fusedActivationFunction == schema.ActivationFunctionType.RELU
         return Matrix(self.offset(w), weights, bias, scales, self.zero(y), relu)
 
@@ -317,8 +316,8 @@ def _read_layer(g: _Graph, tensor: int) -> tuple[Layer, int]:
         down=g.matrix(down),
         attention_residual=g.sum(attended, entered),
         feed_forward_residual=g.sum(fed, stream),
-        logits=g.product_scale(*product.inputs, product.outputs[0]),
-        context=g.product_scale(*context.inputs, context.outputs[0]),
+        logits=g.product_scale(product.inputs[0], product.inputs[1], product.outputs[0]),
+        context=g.product_scale(context.inputs[0], context.inputs[1], context.outputs[0]),
         mask=g.sum(masked, product.outputs[0]),
         softmax_scale=g.scale(softmax.inputs[0]),
         heads=g.shape(product.outputs[0])[1],

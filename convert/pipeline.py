@@ -99,7 +99,9 @@ def run(folder: Path, options: Options, console: Console) -> dict[str, Any]:
     usable = [e for e in valid if 0 < len(featurize(e.text, 2, 1)) < student.shape.positions]
     outputs = [
         reference.encode(agent.embed(e.text))
-        for e in track(usable, "TFLite Micro on validation", console=console, transient=True)
+        for e in track(
+            usable, "TFLite Micro on validation", console=console, transient=True, disable=not console.is_terminal
+        )
     ]
     for example, (classes, tags) in sample(list(zip(usable, outputs, strict=True)), CHECKED, seed=0):
         ours = agent.encode(agent.embed(example.text))

@@ -73,23 +73,23 @@ def figures(metrics: Metrics, part: str, info: Info, stats: Stats, times: list[i
         if value is not None:
             table.add_row(title, f"{value:.1%}")
 
-    title = f"on {metrics.n:,} sentences of the {part} part: " if part != "train" else "on its training data: "
-    share(f"{title}intent accuracy", metrics.intent_accuracy)
+    table.add_row(f"sentences of the {part} part", f"{metrics.n:,}")
+    share("intent right", metrics.intent_accuracy)
     share("slot F1", metrics.slot_f1)
-    share("intent and all slots exactly right", metrics.exact)
+    share("intent and all slots right", metrics.exact)
     share("commands rejected", inside.rejected / inside.n if inside.n else None)
-    share("sentences out of scope accepted", outside.accepted / outside.n if outside.n else None)
+    share("other sentences accepted", outside.accepted / outside.n if outside.n else None)
     table.add_section()
-    table.add_row("agent bundle (flash)", f"{info.bytes:,} bytes")
-    table.add_row("firmware without the bundle (flash)", f"{code_bytes(SIM_ELF):,} bytes")
-    table.add_row("arena (RAM)", f"{info.arena:,} bytes")
-    table.add_row("stack at its deepest (RAM)", f"{stats.stack:,} bytes")
+    table.add_row("agent bundle", f"{info.bytes:,} bytes")
+    table.add_row("firmware without the bundle", f"{code_bytes(SIM_ELF):,} bytes")
+    table.add_row("arena", f"{info.arena:,} bytes")
+    table.add_row("stack", f"{stats.stack:,} bytes")
     table.add_section()
     for title, us in (("median", Percentiles.of(times).p50), ("longest", max(times, default=None))):
         if us is not None:
             # The simulator executes one instruction a cycle.
             instructions = us * info.hz / 1e12
-            table.add_row(f"an answer, {title}", f"{instructions:.2f} M instructions, {us / 1000:.1f} ms simulated")
+            table.add_row(f"{title} answer", f"{instructions:.2f} M instructions, {us / 1000:.1f} ms")
     return table
 
 
@@ -100,7 +100,13 @@ def demonstrate(folder: Path, console: Console) -> None:
     with Client("native", bundle=bundle) as agent:
         crc = agent.info().crc
         progress = Console(stderr=True)
-        asked = track(examples, f"measuring on the {part} part", console=progress, transient=True)
+        asked = track(
+            examples,
+            f"measuring on the {part} part",
+            console=progress,
+            transient=True,
+            disable=not progress.is_terminal,
+        )
         metrics = measure(examples, [predict(agent, example.text) for example in asked])
     with Client("sim") as agent:
         info = agent.info()

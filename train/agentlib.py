@@ -185,7 +185,7 @@ class Agent:
         return self._array(rows, count + 1, self._agent.encoder.embed)
 
     def encode(self, embeddings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """int8 ``[positions, E]`` to the logits of the classes ``[C]`` and of the words' tags ``[positions - 1, T]``."""
+        """int8 ``[positions, E]`` to the logits of the classes ``[C]`` and the words' tags ``[positions - 1, T]``."""
         raw = np.ascontiguousarray(embeddings, np.int8).tobytes()
         logits = library().ub_encode_embeddings(self._agent, ffi().from_buffer("int8_t[]", raw), len(embeddings))
         encoder = self._agent.encoder

@@ -20,7 +20,8 @@ class Labels:
     """Intents and slots by name, classes and tags by number.
 
     A class is an intent together with the slots that it implies; the last class is "out of scope" if the data has any.
-    The tags are those of BIO (Ramshaw and Marcus 1995): 0 is outside, ``1 + 2 s`` begins and ``2 + 2 s`` continues slot ``s``.
+    The tags are those of BIO (Ramshaw and Marcus 1995): 0 is outside, ``1 + 2 s`` begins and ``2 + 2 s`` continues slot
+    ``s``.
     """
 
     intents: tuple[str, ...]

@@ -62,7 +62,7 @@ def run(
     student = Student(sizes, seed=schedule.seed)
     history: list[Epoch] = []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("training", total=None)
 
         def step(done: int, steps: int, loss: float) -> None:
@@ -82,8 +82,9 @@ def run(
 
 def save(student: Student, labels: Labels, data: DataSet, schedule: Schedule, history: list[Epoch], out: Path) -> None:
     """Writes a trained student: weights as ``student.npz``, everything else as ``student.json``."""
+    weights: dict[str, Any] = {v.path.replace("/", "."): v.numpy() for v in student.variables if v.dtype == "float32"}
     buffer = io.BytesIO()
-    np.savez(buffer, **{v.path.replace("/", "."): np.asarray(v) for v in student.variables if v.dtype == "float32"})
+    np.savez(buffer, **weights)
     write_atomic(out / STUDENT_NPZ, buffer.getvalue())
     record = {
         "data": data.name,
