@@ -22,7 +22,17 @@ from train.quiet import native_silence
 from train.student import LOGIT_LIMIT, MASK_MARGIN, Student
 
 OPERATORS = frozenset(
-    "ADD BATCH_MATMUL CONV_2D FULLY_CONNECTED L2_NORMALIZATION RESHAPE SOFTMAX STRIDED_SLICE TRANSPOSE".split()
+    [
+        "ADD",
+        "BATCH_MATMUL",
+        "CONV_2D",
+        "FULLY_CONNECTED",
+        "L2_NORMALIZATION",
+        "RESHAPE",
+        "SOFTMAX",
+        "STRIDED_SLICE",
+        "TRANSPOSE",
+    ]
 )
 """What a student may become: all of them run on int8 in TFLite Micro, and the firmware's encoder knows each."""
 
