@@ -65,14 +65,14 @@ def convert(student: Student) -> bytes:
         embedding = rng.integers(-64, 64, inputs[0].shape) * step
         yield [embedding.astype(np.float32), np.zeros(inputs[1].shape, np.float32)]
 
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([graph.get_concrete_function()])
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.representative_dataset = representative
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    converter.inference_input_type = converter.inference_output_type = tf.int8
-    converter._experimental_disable_per_channel_quantization_for_dense_layers = not shape.per_channel
     with native_silence(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([graph.get_concrete_function()])
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = representative
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.inference_input_type = converter.inference_output_type = tf.int8
+        converter._experimental_disable_per_channel_quantization_for_dense_layers = not shape.per_channel
         model = schema.ModelT.InitFromPackedBuf(converter.convert(), 0)
     _check(model)
     return _slim(model)
