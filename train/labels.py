@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -30,6 +31,8 @@ class Labels:
     """Index of the intent (``None``: out of scope) and the slots it implies, ascending by intent."""
     legal: tuple[tuple[int, ...], ...]
     """Per intent, the slots that it was seen with."""
+    single: tuple[int, ...]
+    """Slots that no sentence has twice."""
 
     @classmethod
     def of(cls, examples: Iterable[Example]) -> Labels:
@@ -47,9 +50,11 @@ class Labels:
         for e in examples:
             if e.intent is not None:
                 seen[place[e.intent]].update(slots.index(s.slot) for s in e.slots)
+        twice = {slot for e in examples for slot, n in Counter(s.slot for s in e.slots).items() if n > 1}
+        single = tuple(i for i, slot in enumerate(slots) if slot not in twice)
         if not classes:
             raise UserError("the training data is empty; it needs at least one example")
-        return cls(tuple(intents), tuple(slots), tuple(classes), tuple(tuple(sorted(s)) for s in seen))
+        return cls(tuple(intents), tuple(slots), tuple(classes), tuple(tuple(sorted(s)) for s in seen), single)
 
     @property
     def tags(self) -> int:
@@ -101,4 +106,5 @@ class Labels:
             tuple(data["slots"]),
             tuple((intent, tuple((k, v) for k, v in implied)) for intent, implied in data["classes"]),
             tuple(tuple(s) for s in data["legal"]),
+            tuple(data["single"]),
         )

@@ -93,35 +93,74 @@ static const char *find_value(const ub_agent *agent, uint32_t hash) {
   return NULL;
 }
 
-static ub_slot make_slot(const ub_agent *agent, const uint8_t *text, const ub_answer *answer, uint32_t slot,
-                         uint32_t from, uint32_t to) {
-  ub_slot result = {(uint16_t)slot, answer->tokens[from].start, answer->tokens[to - 1].end, UB_NONE, NULL};
-  const uint8_t *const numeric = agent->sections[UB_LABELS].bytes + agent->labels.numeric_mask;
-  result.value = find_value(agent, ub_phrase_hash(text, answer->tokens, from, to, (uint16_t)slot));
-  if (result.value != NULL || !(numeric[slot / 8] >> slot % 8 & 1)) return result;
-  result.value = find_value(agent, ub_phrase_hash(text, answer->tokens, from, to, UB_NONE)); /* words for numbers */
+/* A bit per slot, at an offset of the labels section. */
+static bool slot_bit(const ub_agent *agent, uint32_t mask, uint32_t slot) {
+  return agent->sections[UB_LABELS].bytes[mask + slot / 8] >> slot % 8 & 1;
+}
+
+typedef struct {
+  uint16_t slot;
+  uint8_t from, to; /* tokens, end exclusive */
+  int16_t margin;   /* by how much its tags' logits exceed that of OUTSIDE, summed */
+} span;
+
+/* The spans of the best tags. A slot that is never said twice keeps one: neighbours are one span, else the surer wins. */
+static uint32_t find_spans(const ub_agent *agent, const ub_logits *logits, uint32_t tokens, span spans[UB_MAX_SLOTS]) {
+  const uint32_t tags = 1 + 2 * (uint32_t)agent->labels.slots;
+  uint32_t count = 0;
+  for (uint32_t token = 0; token < tokens;) {
+    const uint32_t tag = logits->scratch[token * tags];
+    if (tag == OUTSIDE) {
+      token++;
+      continue;
+    }
+    span found = {(uint16_t)((tag - 1) / 2), (uint8_t)token, 0, 0};
+    do {
+      const int8_t *const logit = logits->tags + token * tags;
+      found.margin = (int16_t)(found.margin + logit[logits->scratch[token * tags]] - logit[OUTSIDE]);
+      token++;
+    } while (token < tokens && logits->scratch[token * tags] == inside_tag(found.slot));
+    found.to = (uint8_t)token;
+    uint32_t other = count;
+    if (slot_bit(agent, agent->labels.single_mask, found.slot))
+      for (other = 0; other < count && spans[other].slot != found.slot;) other++;
+    if (other < count && spans[other].to == found.from) {
+      spans[other].to = found.to;
+      spans[other].margin = (int16_t)(spans[other].margin + found.margin);
+      continue;
+    }
+    if (other < count) {
+      if (spans[other].margin >= found.margin) continue;
+      for (count--; other < count; other++) spans[other] = spans[other + 1];
+    }
+    if (count < UB_MAX_SLOTS) spans[count++] = found;
+  }
+  return count;
+}
+
+static ub_slot make_slot(const ub_agent *agent, const uint8_t *text, const ub_answer *answer, const span *found) {
+  const ub_token *const tokens = answer->tokens;
+  const uint32_t from = found->from, to = found->to;
+  ub_slot result = {found->slot, tokens[from].start, tokens[to - 1].end, UB_NONE, NULL};
+  result.value = find_value(agent, ub_phrase_hash(text, tokens, from, to, found->slot));
+  if (result.value != NULL || !slot_bit(agent, agent->labels.numeric_mask, found->slot)) return result;
+  result.value = find_value(agent, ub_phrase_hash(text, tokens, from, to, UB_NONE)); /* words for numbers */
   if (result.value != NULL) return result;
   uint32_t numbers = 0;
   for (uint32_t token = from; token < to; token++)
-    if (answer->tokens[token].number) numbers++, result.number = (uint16_t)token;
+    if (tokens[token].number) numbers++, result.number = (uint16_t)token;
   if (numbers != 1) result.number = UB_NONE;
   return result;
 }
 
 static void decode_slots(const ub_agent *agent, const uint8_t *text, const ub_logits *logits, ub_answer *answer) {
-  const uint32_t tags = 1 + 2 * (uint32_t)agent->labels.slots;
   const uint8_t *const masks = agent->sections[UB_LABELS].bytes + agent->labels.slot_mask;
   const uint32_t mask_bytes = (agent->labels.slots + 7u) / 8u;
   ub_best_tags(logits->tags, answer->token_count, agent->labels.slots, masks + answer->intent * mask_bytes,
                logits->scratch);
-  for (uint32_t token = 0; token < answer->token_count && answer->slot_count < UB_MAX_SLOTS;) {
-    const uint32_t tag = logits->scratch[token * tags];
-    const uint32_t from = token++;
-    if (tag == OUTSIDE) continue;
-    const uint32_t slot = (tag - 1) / 2;
-    while (token < answer->token_count && logits->scratch[token * tags] == inside_tag(slot)) token++;
-    answer->slots[answer->slot_count++] = make_slot(agent, text, answer, slot, from, token);
-  }
+  span spans[UB_MAX_SLOTS];
+  answer->slot_count = (uint8_t)find_spans(agent, logits, answer->token_count, spans);
+  for (uint32_t i = 0; i < answer->slot_count; i++) answer->slots[i] = make_slot(agent, text, answer, &spans[i]);
 }
 
 void ub_decode(const ub_agent *agent, const uint8_t *text, const ub_logits *logits, ub_answer *answer) {

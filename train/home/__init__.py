@@ -54,7 +54,7 @@ from train.home.templates import (
 SIZES: dict[Part, int] = {"train": 60_000, "valid": 3_000, "test": 3_000}
 OUT_OF_SCOPE: dict[Part, float] = {"train": 0.22, "valid": 0.2, "test": 0.2}
 """Share of sentences that are out of scope."""
-HELD_OUT_TEMPLATES = 0.08
+HELD_OUT_TEMPLATES = 0.06
 """Share of templates kept for validation, and again for test."""
 TEMPERATURE = 0.5
 """A class (intent and implied slots) is drawn in proportion to its number of templates to this power."""
@@ -208,12 +208,14 @@ def _document(folder: str, language: str) -> dict[str, Any] | None:
 
 
 def hold_out(templates: Sequence[Template], rng: random.Random) -> dict[Part, list[Template]]:
-    """Set templates aside for validation and test: 8% each.
+    """Set templates aside for validation and test: 6% each.
 
-    Every block that shares a label and its slots keeps at least half of its templates in training, so no
-    class and no
-    slot is missing there; classes with several templates to spare get some in both parts first.
+    Every block that shares a label and its slots keeps at least half of its templates in training, so no class and no
+    slot is missing there; classes with several templates to spare get some in both parts first. A command's template is
+    set aside only if each of its words stands in another template of its intent that stays: new sentences of known
+    words, for that "quit" ends the mowing cannot be learned from sentences without it.
     """
+    evidence = Counter((template.intent, word) for template in templates for word in template.words)
     groups: dict[object, int] = Counter(_kin(template) for template in templates)
     left = dict(groups)
     wanted = max(1, round(len(templates) * HELD_OUT_TEMPLATES))
@@ -229,11 +231,15 @@ def hold_out(templates: Sequence[Template], rng: random.Random) -> dict[Part, li
             part: Part = min(("valid", "test"), key=lambda part: (per_class[part, label], len(held[part])))
             if len(held[part]) >= wanted or index in taken or per_class[part, label] >= limit:
                 continue
+            uses = [(template.intent, word) for word in template.words]
+            if template.intent is not None and any(evidence[use] < 2 for use in uses):
+                continue
             if left[kin] - 1 >= max(1, groups[kin] / 2):
                 left[kin] -= 1
                 per_class[part, label] += 1
                 taken.add(index)
                 held[part].append(index)
+                evidence.subtract(uses)
     train = [template for index, template in enumerate(templates) if index not in taken]
     # where there are too few to set any aside, only the words in them differ
     return {
@@ -355,6 +361,7 @@ class _Maker:
         adjacent: frozenset[str | None],
     ) -> None:
         self.language = language
+        self.part = part
         self.lexicon = lexicon
         self.values = values
         self.skip_words = skip_words
@@ -518,14 +525,16 @@ def _others(
         groups[template.block].append(template)
     foreign = list(foreign)
     rng.shuffle(foreign)
-    weights = {"near_miss": 3.0, "other": 5.0, "impossible": 0.5}
+    # Near misses teach most but are seldom said: training sees many, validation and test what people say.
+    in_training = maker.part == "train"
+    weights = {"near_miss": 3.0, "other": 5.0, "impossible": 0.5} if in_training else {"near_miss": 0.5, "other": 5.0}
     kinds: list[Callable[[], str | None]] = []
     shares: list[float] = []
     for block, templates in groups.items():
         kinds.append(partial(_reject, maker, templates))
-        shares.append(weights.get(block.split("/")[1], 1.0))
+        shares.append(weights.get(block.split("/")[1], 0.0))
     kinds.append(partial(_fragment, maker, commands))
-    shares.append(1.0)
+    shares.append(1.0 if in_training else 0.25)
     if foreign:
         left: Iterator[str] = iter(foreign)
         kinds.append(lambda: next(left, None))

@@ -116,6 +116,12 @@ class Template:
         return frozenset(node.list_name for node in slot_nodes(self.node))
 
 
+    @cached_property
+    def words(self) -> frozenset[str]:
+        """Every word, or part of one, that stands in it outside its slots."""
+        return frozenset(word for text in _text_nodes(self.node) for word in text.lower().split())
+
+
 @dataclass(frozen=True)
 class Draw:
     """One sentence drawn from a template: plain text and the slots in it."""
@@ -127,6 +133,14 @@ class Draw:
 
 Fill = Callable[[Template, Range | Open, random.Random], tuple[str, Value | None]]
 """Gives the words (and the value, if it is not the words) for an open slot or a number."""
+
+
+def _text_nodes(node: Node) -> Iterator[str]:
+    if isinstance(node, Sequence | Choice | AnyOrder):
+        for item in node.items:
+            yield from _text_nodes(item)
+    elif isinstance(node, Text):
+        yield node.text
 
 
 def slot_nodes(node: Node) -> Iterator[SlotNode]:
