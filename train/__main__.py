@@ -42,6 +42,12 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--language", default="en", help="language of generated data")
     top.add_argument("--out", type=Path, help="folder for the result (default: build/NAME)")
     top.add_argument("--preset", choices=PRESETS, default="default", help="quick: a weaker agent, sooner")
+    top.add_argument(
+        "--teacher",
+        default="default",
+        metavar="PATH|none",
+        help="pretrained encoder to distil, a BERT checkpoint in Hugging Face's layout; the default is MiniLM-L6",
+    )
     top.add_argument("--size", type=int, help="training sentences to generate")
     top.add_argument("--epochs", type=int, help="passes over the training data")
     top.add_argument("--seed", type=int, default=1, help="of data, weights and order")
@@ -82,10 +88,15 @@ def _run(options: argparse.Namespace, console: Console) -> int:
         return 0
     with native_silence():
         from train.pipeline import run
+        from train.teacher import default_folder
         from train.training import Schedule
 
+    if options.teacher == "default":
+        teacher = default_folder() if data.language == "en" else None
+    else:
+        teacher = None if options.teacher == "none" else Path(options.teacher)
     schedule = Schedule(epochs=options.epochs or preset.epochs, seed=options.seed)
-    run(data, out, preset=preset, schedule=schedule, console=console)
+    run(data, out, preset=preset, schedule=schedule, console=console, teacher=teacher)
     console.print(f"student written to {out}")
     return 0
 

@@ -168,6 +168,8 @@ class Agent:
         status = library().ub_open(self._agent, self._bundle, len(bundle), self._arena)
         if status:
             raise UserError(f"the bundle is refused: {_text(library().ub_status_text(status))}")
+        if self._agent.length != len(bundle):
+            raise UserError(f"the bundle is refused: {len(bundle) - self._agent.length} bytes too many follow it")
 
     @property
     def arena_bytes(self) -> int:

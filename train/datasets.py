@@ -147,13 +147,15 @@ def _check(dataset: DataSet) -> None:
 
 def _load_home(data_dir: Path | None, language: str, seed: int, size: int | None) -> DataSet:
     foreign: list[str] = []
+    unlabelled: list[str] = []
     sources = []
     if language == "en" and data_dir is not None:
         for name, intents in PUBLIC_INTENTS.items():
             if _local(name, data_dir) is not None:
                 outside = {*intents, None} if "oos" in intents else set(intents)
                 public = _load_public(name, data_dir, seed, data_dir)
-                foreign += [example.text for example in public.train if example.intent in outside]
+                for example in public.train:
+                    (foreign if example.intent in outside else unlabelled).append(example.text)
                 sources.append(f"{name} ({public.provenance['licence']})")
     made = home.generate(language, seed, size, foreign, ", ".join(sources))
     return DataSet(
@@ -164,6 +166,7 @@ def _load_home(data_dir: Path | None, language: str, seed: int, size: int | None
         made.parts["test"],
         values=made.values,
         numeric_slots=made.numeric_slots,
+        unlabelled=list(dict.fromkeys(unlabelled)),
         provenance=made.provenance,
     )
 

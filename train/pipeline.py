@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib.metadata
 import io
 import json
-from dataclasses import asdict
+import zipfile
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from train import datasets
 from train.datasets import DataSet
+from train.distillation import Paraphraser, lexical_targets, lexicon, soft_targets, unlabelled_text
 from train.encoding import Vocabulary, encode
 from train.errors import UserError
 from train.examples import write_atomic
 from train.labels import Labels
 from train.presets import Preset
 from train.student import Shape, Student
-from train.training import Epoch, Schedule, train
+from train.teacher import JointTeacher, Teacher
+from train.training import Epoch, LexicalTargets, Schedule, SoftTargets, train
 
 STUDENT_JSON, STUDENT_NPZ, DATA = "student.json", "student.npz", "data"
+CACHE = Path("build") / "cache"
 
 
 def run(
@@ -33,6 +37,7 @@ def run(
     preset: Preset,
     schedule: Schedule,
     console: Console,
+    teacher: Path | None = None,
     shape: dict[str, Any] | None = None,
 ) -> Student:
     """Trains a student on a data set and writes both to ``out``.
@@ -43,6 +48,7 @@ def run(
         preset: sizes.
         schedule: how to train; its epochs are the preset's.
         console: where progress is shown.
+        teacher: folder of a pretrained encoder to distil; ``None``: labels alone.
         shape: sizes that differ from the preset's.
     """
     labels = Labels.of(data.train)
@@ -59,10 +65,13 @@ def run(
         f"{len(labels.intents)} intents in {sizes.classes} classes, {len(labels.slots)} slots"
     )
     datasets.save(data, out / DATA)
-    student = Student(sizes, seed=schedule.seed)
-    history: list[Epoch] = []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        lexical, soft = None, None
+        if teacher:
+            lexical, soft = _distil(teacher, data, labels, vocabulary, preset, schedule, progress, console)
+        student = Student(sizes, seed=schedule.seed)
+        history: list[Epoch] = []
         task = progress.add_task("training", total=None)
 
         def step(done: int, steps: int, loss: float) -> None:
@@ -75,9 +84,48 @@ def run(
                 f"validation intent {epoch.valid_intent:.1%}, intent and all slots {epoch.valid_exact:.1%}"
             )
 
-        train(student, train_data, valid_data, vocabulary.pieces(), labels, schedule, step, finished)
+        pieces = vocabulary.pieces()
+        train(student, train_data, valid_data, pieces, labels, schedule, step, finished, lexical, soft)
     save(student, labels, data, schedule, history, out)
     return student
+
+
+def _distil(
+    folder: Path,
+    data: DataSet,
+    labels: Labels,
+    vocabulary: Vocabulary,
+    preset: Preset,
+    schedule: Schedule,
+    progress: Progress,
+    console: Console,
+) -> tuple[LexicalTargets, SoftTargets | None]:
+    """What the teacher in ``folder`` knows that the labels do not say."""
+    teacher, plan = Teacher(folder, CACHE), preset.distillation
+    with console.status("asking the teacher about words"):
+        words, vectors = lexicon(teacher, data, plan)
+        lexical = lexical_targets(words, vectors, vocabulary, plan)
+    console.print(f"the teacher's vectors of {len(lexical.pieces):,} words")
+    if not plan.sentences:
+        return lexical, None
+    joint = JointTeacher(teacher, labels, lambda text: vocabulary.words(text)[0])
+    task = progress.add_task("fine-tuning the teacher", total=None)
+    joint.fit(
+        data.train,
+        replace(preset.tuning, seed=schedule.seed),
+        lambda done, steps, loss: progress.update(
+            task, completed=done, total=steps, description=f"fine-tuning the teacher, loss {loss:.3f}"
+        ),
+    )
+    progress.remove_task(task)
+    texts = unlabelled_text(data, Paraphraser(words, vectors, plan), plan, schedule.seed)
+    task = progress.add_task("the teacher labels sentences", total=None)
+    soft = soft_targets(joint, texts, vocabulary, lambda done, n: progress.update(task, completed=done, total=n))
+    progress.remove_task(task)
+    console.print(
+        f"the teacher's labels of {len(soft.data):,} sentences, {len(data.unlabelled):,} unlabelled ones at hand"
+    )
+    return lexical, soft
 
 
 def save(student: Student, labels: Labels, data: DataSet, schedule: Schedule, history: list[Epoch], out: Path) -> None:
@@ -112,7 +160,7 @@ def load(folder: Path) -> tuple[Student, Labels, dict[str, Any]]:
         weights = np.load(folder / STUDENT_NPZ)
     except FileNotFoundError as error:
         raise UserError(f"{error.filename} is missing; train a student first: python -m train --out {folder}") from None
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, zipfile.BadZipFile) as error:
         raise UserError(f"the student in {folder} cannot be read ({error}); train it again") from None
     student = Student(Shape.from_json(record["shape"]))
     for variable in student.variables:

@@ -7,6 +7,36 @@ from typing import Any
 
 
 @dataclass(frozen=True)
+class Tuning:
+    """How a teacher is fine-tuned on labelled sentences."""
+
+    examples: int = 8_000
+    """At most so many are taken, drawn with the seed."""
+    epochs: int = 1
+    batch: int = 32
+    learning_rate: float = 2e-4
+    frozen_layers: int = 2
+    """Lowest layers that stay as they are, beside the embeddings."""
+    seed: int = 1
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """How much is asked of a teacher."""
+
+    words: int = 12_000
+    """Commonest words of the teacher's vocabulary whose vectors the student learns, beside those of its own data."""
+    components: int = 48
+    """Principal components of a word's vector that are kept."""
+    sentences: int = 10_000
+    """Sentences that the teacher labels; what lacks in unlabelled text is made from training by swapping words."""
+    neighbours: int = 6
+    """A word is swapped for one of its nearest so many ..."""
+    least_similarity: float = 0.45
+    """... whose cosine with it is at least this."""
+
+
+@dataclass(frozen=True)
 class Preset:
     """What a run costs and gives."""
 
@@ -15,9 +45,11 @@ class Preset:
     epochs: int
     shape: dict[str, Any] = field(default_factory=dict)
     """Sizes that differ from :class:`Shape`'s."""
+    distillation: Distillation = Distillation()
+    tuning: Tuning = Tuning()
 
 
 PRESETS = {
-    "default": Preset(size=None, epochs=10),
-    "quick": Preset(size=15000, epochs=4),
+    "default": Preset(size=None, epochs=12),
+    "quick": Preset(size=15_000, epochs=4, distillation=Distillation(words=4_000, sentences=0)),
 }

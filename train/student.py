@@ -221,10 +221,17 @@ class Student(keras.Model):
         """The real value of 1 in the quantized embedding table, and in the encoder's input."""
         return tf.convert_to_tensor(self.table_limit) / (2 ** (self.shape.embed_bits - 1) - 1)
 
+    def _padded_table(self) -> tf.Tensor:
+        return tf.concat([self.quantized_table(), tf.zeros((1, self.shape.embed))], 0)
+
+    def word_vectors(self, pieces: tf.Tensor) -> tf.Tensor:
+        """The vectors [W, E] of words, given as rows [W, most], without a position."""
+        return tf.reduce_sum(tf.gather(self._padded_table(), pieces), 1)
+
     def embed(self, words: tf.Tensor, pieces: tf.Tensor, training: bool) -> tf.Tensor:
         """``words`` [B, n] and the vocabulary's ``pieces`` to the encoder's input [B, n + 1, E]; zeros where
         no word is."""
-        table = tf.concat([self.quantized_table(), tf.zeros((1, self.shape.embed))], 0)
+        table = self._padded_table()
         distinct, index = tf.unique(tf.reshape(words, [-1]))
         rows = tf.gather(pieces, distinct)
         if training and self.dropout:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Callable, Iterator
@@ -20,6 +21,12 @@ from train.student import Student
 
 BATCH = (tf.TensorSpec((None, None), tf.int32), tf.TensorSpec((None,), tf.int32), tf.TensorSpec((None, None), tf.int32))
 """Words [B, n - 1], classes [B], tags [B, n - 1]."""
+SOFT_BATCH = (
+    tf.TensorSpec((None, None), tf.int32),
+    tf.TensorSpec((None, None), tf.float16),
+    tf.TensorSpec((None, None, None), tf.float16),
+)
+"""Words [B, n - 1], a teacher's logits of the classes [B, C] and of the tags [B, n - 1, T]."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +41,42 @@ class Schedule:
     class_smoothing: float = 0.02
     """Label smoothing of the class; little, for its probability decides on rejection."""
     tag_smoothing: float = 0.05
+    swap: float = 0.15
+    """Share of words in open slots that are replaced by any other such word: what a name or item is, its neighbours tell."""
+    open_slot: int = 40
+    """A slot with this many different words in training is open."""
     seed: int = 1
+
+
+@dataclass(frozen=True)
+class LexicalTargets:
+    """What a teacher makes of single words."""
+
+    pieces: np.ndarray
+    """int32 [W, most]: the rows of every word."""
+    vectors: np.ndarray
+    """float32 [W, K]: what the student's word vector must predict, linearly."""
+    weight: float = 1.0
+    """Of the squared error in the loss."""
+    batch: int = 256
+    """Words a step."""
+
+
+@dataclass(frozen=True)
+class SoftTargets:
+    """Sentences that a teacher has labelled."""
+
+    data: Encoded
+    """M sentences; their own labels are not used."""
+    classes: np.ndarray
+    """float16 [M, C], the teacher's logits."""
+    tags: np.ndarray
+    """float16 [M, L - 1, T], the teacher's logits."""
+    temperature: float = 2.0
+    weight: float = 1.0
+    """Of the divergence in the loss."""
+    batch: int = 32
+    """Sentences a step, beside the labelled ones."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +139,8 @@ def train(
     schedule: Schedule,
     progress: Callable[[int, int, float], None],
     finished: Callable[[Epoch], None],
+    lexical: LexicalTargets | None = None,
+    soft: SoftTargets | None = None,
 ) -> None:
     """Trains ``student`` in place.
 
@@ -109,6 +153,8 @@ def train(
         schedule: how long and how fast.
         progress: called with steps done, steps in all, loss.
         finished: called at the end of every epoch.
+        lexical: a teacher's word vectors to learn beside the labels.
+        soft: a teacher's labels of other sentences to learn beside them.
     """
     keras.utils.set_random_seed(schedule.seed)
     per_epoch = math.ceil(len(train_data) / schedule.batch)
@@ -118,17 +164,53 @@ def train(
         0.0, steps - warmup, warmup_target=schedule.learning_rate, warmup_steps=warmup, alpha=0.01
     )
     optimizer = keras.optimizers.Adam(rate, clipnorm=1.0, beta_2=0.99)
-    optimizer.build(student.trainable_variables)
-    rows = tf.constant(pieces)
+    variables = list(student.trainable_variables)
+    if lexical:
+        probe = keras.layers.Dense(lexical.vectors.shape[1], name="lexical_probe")
+        probe.build((None, student.shape.embed))
+        variables += probe.trainable_variables
+        known_pieces, known_vectors = tf.constant(lexical.pieces), tf.constant(lexical.vectors)
 
-    def make_step() -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]:
-        @tf.function(input_signature=BATCH)
-        def step(words: tf.Tensor, classes: tf.Tensor, tags: tf.Tensor) -> tf.Tensor:
+    def lexical_loss() -> tf.Tensor:
+        chosen = tf.random.uniform((lexical.batch,), 0, len(lexical.pieces), tf.int32)
+        guess = probe(student.word_vectors(tf.gather(known_pieces, chosen)))
+        return tf.reduce_mean(tf.reduce_sum((guess - tf.gather(known_vectors, chosen)) ** 2, 1))
+
+    optimizer.build(variables)
+    rows = tf.constant(pieces)
+    open_tags, candidates = (tf.constant(a) for a in open_words(train_data, schedule.open_slot))
+    swap = schedule.swap if len(candidates) else 0.0
+
+    def swapped(words: tf.Tensor, tags: tf.Tensor) -> tf.Tensor:
+        chosen = tf.gather(candidates, tf.random.uniform(tf.shape(words), 0, max(1, len(candidates)), tf.int32))
+        hit = tf.gather(open_tags, tf.maximum(tags, 0)) & (tf.random.uniform(tf.shape(words)) < swap)
+        return tf.where(hit, chosen, words)
+
+    def make_step() -> Callable[..., tf.Tensor]:
+        @tf.function(input_signature=(*BATCH, *(SOFT_BATCH if soft else ())))
+        def step(
+            words: tf.Tensor,
+            classes: tf.Tensor,
+            tags: tf.Tensor,
+            soft_words: tf.Tensor = None,
+            soft_classes: tf.Tensor = None,
+            soft_tags: tf.Tensor = None,
+        ) -> tf.Tensor:
+            if swap:
+                words = swapped(words, tags)
             with tf.GradientTape() as tape:
                 class_logits, tag_logits, _ = student(words, rows, training=True)
                 loss = smoothed_loss(class_logits, classes, schedule.class_smoothing)
                 loss += smoothed_loss(tag_logits, tags, schedule.tag_smoothing)
-            variables = student.trainable_variables
+                if lexical:
+                    loss += lexical.weight * lexical_loss()
+                if soft:
+                    guess_classes, guess_tags, _ = student(soft_words, rows, training=True)
+                    divergence = soft_loss(
+                        guess_classes, soft_classes, tf.ones_like(soft_words[:, 0]), soft.temperature
+                    )
+                    divergence += soft_loss(guess_tags, soft_tags, soft_words, soft.temperature)
+                    loss += soft.weight * divergence
             gradients = tape.gradient(loss, variables)
             pairs = [(tf.zeros_like(v) if g is None else g, v) for g, v in zip(gradients, variables, strict=True)]
             optimizer.apply_gradients(pairs)
@@ -136,6 +218,7 @@ def train(
 
         return step
 
+    soft_batches = _soft_batches(soft, schedule.seed) if soft else iter(())
     done, first_quantized = 0, schedule.epochs - max(1, round(schedule.epochs * schedule.quantized_share))
     step = make_step()
     for epoch in range(schedule.epochs):
@@ -145,17 +228,43 @@ def train(
         total = 0.0
         for batch in train_data.batches(schedule.batch, seed=schedule.seed * 1000 + epoch):
             most = int(train_data.lengths[batch].max())
-            total += float(
-                step(
-                    tf.constant(train_data.words[batch, :most]),
-                    tf.constant(train_data.classes[batch]),
-                    tf.constant(train_data.tags[batch, :most]),
-                )
-            )
+            arrays = [train_data.words[batch, :most], train_data.classes[batch], train_data.tags[batch, :most]]
+            if soft:
+                arrays += next(soft_batches)
+            total += float(step(*map(tf.constant, arrays)))
             done += 1
             progress(done, steps, total / (done - epoch * per_epoch))
         intent, exact = evaluate(student, valid_data, rows, labels)
         finished(Epoch(epoch + 1, student.quantized, total / per_epoch, intent, exact))
+
+
+def _soft_batches(soft: SoftTargets, seed: int) -> Iterator[list[np.ndarray]]:
+    """Batches of a teacher's labels, without end."""
+    for epoch in itertools.count():
+        for batch in soft.data.batches(soft.batch, seed=seed * 7919 + epoch):
+            most = int(soft.data.lengths[batch].max())
+            yield [soft.data.words[batch, :most], soft.classes[batch], soft.tags[batch, :most]]
+
+
+def soft_loss(logits: tf.Tensor, targets: tf.Tensor, known: tf.Tensor, temperature: float) -> tf.Tensor:
+    """Cross-entropy with a teacher's softened distribution (Hinton et al. 2015), times T², over where ``known`` is not 0."""
+    p = tf.nn.softmax(tf.cast(targets, tf.float32) / temperature)
+    loss = -tf.reduce_sum(p * tf.nn.log_softmax(logits / temperature), -1)
+    here = tf.cast(known != 0, tf.float32)
+    return temperature**2 * tf.reduce_sum(loss * here) / tf.maximum(1.0, tf.reduce_sum(here))
+
+
+def open_words(data: Encoded, least: int) -> tuple[np.ndarray, np.ndarray]:
+    """Which tags belong to open slots, bool [T], and the words that stand in such slots, int32.
+
+    A slot is open if at least ``least`` different words stand in it; others have words with a meaning of their own.
+    """
+    tags = np.arange(data.tags.max() + 1)
+    slots = (tags + 1) // 2
+    found = [np.unique(data.words[(data.tags > 0) & ((data.tags + 1) // 2 == slot)]) for slot in range(slots.max() + 1)]
+    wide = np.array([len(words) >= least for words in found])
+    chosen = [words for words, is_open in zip(found, wide, strict=True) if is_open]
+    return wide[slots] & (tags > 0), np.unique(np.concatenate([np.zeros(1, np.int32), *chosen]))[1:]
 
 
 def smoothed_loss(logits: tf.Tensor, targets: tf.Tensor, smoothing: float) -> tf.Tensor:

