@@ -11,13 +11,12 @@ import json
 import os
 import sys
 import time
-import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import track
+from rich.progress import DownloadColumn, Progress, TransferSpeedColumn, track
 
 import host.evaluation
 from host import display
@@ -26,6 +25,7 @@ from host.client import Client, Settings
 from host.errors import AgentError, BoardError
 from host.evaluation import Percentiles, Prediction, measure, outcome_of, predict
 from host.protocol import prompt_payload
+from host.update import bundle_crc, read_bundle, send_update
 from train.errors import UserError
 from train.examples import Example, example_to_json, read_jsonl, write_atomic
 
@@ -41,7 +41,7 @@ Command = Callable[[argparse.Namespace, Console], int]
 def connect(args: argparse.Namespace) -> Client:
     """The client for a command's options."""
     settings = Settings(timeout=args.timeout, baud=args.baud)
-    return Client(args.board, settings, bundle=args.bundle)
+    return Client(args.board, settings, bundle=args.bundle, flash=args.flash)
 
 
 def ask(args: argparse.Namespace, console: Console) -> int:
@@ -212,7 +212,7 @@ def info(args: argparse.Namespace, console: Console) -> int:
         record: dict[str, Any] = dataclasses.asdict(agent.info())
     same = None
     if expected is not None:
-        crc = bundle_crc(expected)
+        crc = bundle_crc(read_bundle(expected))
         same = crc == record["crc"]
         record["bundle"] = {"path": os.path.relpath(expected), "crc": crc, "same": same}
     if args.json:
@@ -224,17 +224,30 @@ def info(args: argparse.Namespace, console: Console) -> int:
     return 1 if asked_for is not None and not same else 0
 
 
-def bundle_crc(path: Path) -> str:
-    """The CRC-32 of a bundle file, as /info gives it: of every byte after the field that holds it."""
-    try:
-        bundle = path.read_bytes()
-    except OSError as error:
-        raise UserError(
-            f"{path} cannot be read ({error.strerror}); `make agent` makes build/home/agent.bundle"
-        ) from None
-    if bundle[:4] != b"UTTB":
-        raise UserError(f"{path} is not an agent bundle; `python -m convert` makes them")
-    return f"{zlib.crc32(bundle[8:]):08X}"
+def update(args: argparse.Namespace, console: Console) -> int:
+    """Give the board another agent, over the line; an interrupted update goes on where it stopped."""
+    bundle = read_bundle(args.file)
+    with (
+        connect(args) as agent,
+        Progress(
+            *Progress.get_default_columns(),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            console=Console(stderr=True),
+            transient=True,
+        ) as progress,
+    ):
+        task = progress.add_task("sending", total=len(bundle))
+        result = send_update(agent, bundle, lambda held: progress.update(task, completed=held))
+        _warn_of_resets(agent)
+    if args.json:
+        print_json(dataclasses.asdict(result))
+    elif result.sent or result.resumed:
+        again = f", {result.resumed:,} of them sent before" if result.resumed else ""
+        console.print(f"{result.agent} ({result.crc}) runs: {len(bundle):,} bytes{again}, {result.seconds:.1f} s")
+    else:
+        console.print(f"{result.agent} ({result.crc}) runs already")
+    return 0
 
 
 def boards(args: argparse.Namespace, console: Console) -> int:
@@ -299,6 +312,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="another agent to run (native only); info compares the board with it",
     )
+    common.add_argument("--flash", type=Path, metavar="FILE", help="what keeps updates (native only)")
 
     parser = argparse.ArgumentParser(
         prog="python -m host",
@@ -334,6 +348,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add("selftest", selftest)
     add("info", info)
+    add("update", update).add_argument("file", type=Path, metavar="BUNDLE", help="the agent, as convert wrote it")
     add("boards", boards, output)
     return parser
 

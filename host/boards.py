@@ -8,6 +8,7 @@ pyserial's URLs (``socket://``, ``rfc2217://``, ``loop://``, ``spy://``).
 import errno
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -34,6 +35,9 @@ SIM_ELF = PROJECT / ".pio" / "build" / "c3" / "firmware.elf"
 READ_WAIT = 0.02
 WRITE_TIMEOUT = 5.0
 
+# Seconds for which RTS holds the chip in reset, as esptool does. DTR stays off: it selects the ROM's download mode.
+RESET_PULSE = 0.1
+
 
 class Board:
     """An open board: bytes in, bytes out, and what is needed to explain a failure.
@@ -49,13 +53,17 @@ class Board:
         timeout: float,
         resources: ExitStack,
         why_gone: Callable[[], str] | None = None,
+        reset: Callable[[], None] | None = None,
     ) -> None:
-        """resources: what to close in the end. why_gone: for a board that is a process, why it ended."""
+        """resources: what to close in the end. why_gone: for a board that is a process, why it ended. reset:
+        presses its reset button; None: a serial port's RTS does.
+        """
         self.name = name
         self.timeout = timeout
         self._port = port
         self._resources = resources
         self._why_gone = why_gone
+        self._reset = reset
 
     def read(self) -> bytes:
         """The bytes that are there; b"" if none came within READ_WAIT seconds. Raises NoAnswerError."""
@@ -76,6 +84,19 @@ class Board:
         except (serial.SerialException, OSError) as error:
             raise self._gone(error) from None
 
+    def reset(self) -> None:
+        """Restart the board, whatever it is doing. Raises NoAnswerError if it went away."""
+        if self._reset is not None:
+            self._reset()
+            return
+        try:
+            self._port.dtr = False
+            self._port.rts = True
+            time.sleep(RESET_PULSE)
+            self._port.rts = False
+        except (serial.SerialException, OSError) as error:
+            raise self._gone(error) from None
+
     def close(self) -> None:
         """Close the port and end the process behind it, if there is one."""
         self._resources.close()
@@ -86,16 +107,19 @@ class Board:
         return NoAnswerError(f"{self.name} ended by itself: {self._why_gone()}")
 
 
-def open_board(name: str, *, baud: int = 115200, bundle: Path | None = None) -> Board:
+def open_board(name: str, *, baud: int = 115200, bundle: Path | None = None, flash: Path | None = None) -> Board:
     """Open ``native``, ``sim``, a serial port or one of pyserial's URLs.
 
-    bundle: an agent to run instead of the built-in one; ``native`` only.
+    bundle: an agent to run instead of the built-in one; ``native`` only. flash: the file that keeps what is
+    updated; ``native`` only, which has no flash otherwise.
     Raises NoBoardError, whose message says how to mend it, and UserError for a bundle that cannot be used.
     """
     if bundle is not None and name != "native":
         raise UserError(f"--bundle runs another agent on --board native only, not on {name}")
+    if flash is not None and name != "native":
+        raise UserError(f"--flash is the flash of --board native only, not of {name}, which has its own")
     if name == "native":
-        return _open_native(bundle)
+        return _open_native(bundle, flash)
     if name == "sim":
         return _open_sim()
     with ExitStack() as stack:
@@ -103,7 +127,7 @@ def open_board(name: str, *, baud: int = 115200, bundle: Path | None = None) -> 
         return Board(name, port, 2.0, stack.pop_all())
 
 
-def _open_native(bundle: Path | None) -> Board:
+def _open_native(bundle: Path | None, flash: Path | None) -> Board:
     if reason := native_missing():
         raise NoBoardError(f"the native agent is not there: {reason}")
     if bundle is not None and not bundle.is_file():
@@ -120,14 +144,17 @@ def _open_native(bundle: Path | None) -> Board:
             # Before the process says its first word, which an echo would send back to it.
             tty.setraw(slave)
             port = stack.enter_context(_open_port(os.ttyname(slave), 115200))
-            command = [str(NATIVE_PROGRAM), *([str(bundle)] if bundle is not None else [])]
+            command = [str(NATIVE_PROGRAM)]
+            command += [str(bundle)] if bundle is not None else []
+            command += ["--flash", str(flash)] if flash is not None else []
             process = subprocess.Popen(command, stdin=master, stdout=master, stderr=log, start_new_session=True)
         except OSError as error:
             raise NoBoardError(f"{NATIVE_PROGRAM} cannot be run ({error.strerror}): run `make agent`") from None
         finally:
             os.close(master)
         stack.callback(_end, process)
-        return Board("native", port, 2.0, stack.pop_all(), partial(_last_words, process, log))
+        why_gone, reset = partial(_last_words, process, log), partial(process.send_signal, signal.SIGUSR1)
+        return Board("native", port, 2.0, stack.pop_all(), why_gone, reset)
 
 
 def _open_sim() -> Board:
@@ -149,7 +176,14 @@ def _open_sim() -> Board:
         if not path:
             raise NoBoardError(f"the simulator did not start: {_last_words(process, log)}")
         port = stack.enter_context(_open_port(path, 115200))
-        return Board("sim", port, 20.0, stack.pop_all(), partial(_last_words, process, log))
+        why_gone, reset = partial(_last_words, process, log), partial(_press, process)
+        return Board("sim", port, 20.0, stack.pop_all(), why_gone, reset)
+
+
+def _press(simulator: subprocess.Popen[bytes]) -> None:
+    assert simulator.stdin is not None
+    simulator.stdin.write(b"\n")
+    simulator.stdin.flush()
 
 
 def _open_port(name: str, baud: int) -> serial.Serial:

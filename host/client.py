@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar, get_args
 
-from host.boards import open_board
+from host.boards import Board, open_board
 from host.errors import AgentError, NoAnswerError
 from host.protocol import (
     MAX_SEQ,
@@ -36,8 +36,8 @@ from host.protocol import (
 # The agent's errors for a line that was damaged on its way: such a request is sent again.
 _LINE_ERRORS = frozenset({"crc", "seq", "long"})
 
-# A self-test computes as many sentences as the bundle has golden vectors.
-_SELFTEST_FACTOR = 20
+# A self-test computes as many sentences as the bundle has golden vectors; an update ends in one.
+SELFTEST_FACTOR = 20
 
 # A board that resets this often during one request will not answer it.
 _MAX_RESETS = 2
@@ -53,6 +53,8 @@ class Settings:
     """Seconds to wait for an answer before the request is sent again; None: as the kind of board needs."""
     retries: int = 3
     """How often a request is sent again before NoAnswerError."""
+    quiet: float = 0.2
+    """Seconds of silence after which a reply that has begun is taken to have lost its end."""
     baud: int = 115200
     """Bits a second of a real serial port."""
 
@@ -180,9 +182,16 @@ class Client:
     raise NoAnswerError if nothing usable comes, AgentError for the agent's own errors.
     """
 
-    def __init__(self, board: str = "native", settings: Settings | None = None, *, bundle: Path | None = None) -> None:
-        """Open ``native``, ``sim``, a serial port or a pyserial URL; see ``open_board`` for what it
-        raises.
+    def __init__(
+        self,
+        board: str | Board = "native",
+        settings: Settings | None = None,
+        *,
+        bundle: Path | None = None,
+        flash: Path | None = None,
+    ) -> None:
+        """Open ``native``, ``sim``, a serial port or a pyserial URL, or take a board that is open; see
+        ``open_board`` for the rest and for what it raises.
         """
         self.settings = settings or Settings()
         self.resets: list[Reset] = []
@@ -193,7 +202,9 @@ class Client:
         self._seq = random.randrange(MAX_SEQ + 1)
         self._greeted = False
         self._panic: str | None = None
-        self._board = open_board(board, baud=self.settings.baud, bundle=bundle)
+        if isinstance(board, str):
+            board = open_board(board, baud=self.settings.baud, bundle=bundle, flash=flash)
+        self._board = board
 
     def __enter__(self) -> Self:
         return self
@@ -217,15 +228,21 @@ class Client:
 
     def selftest(self) -> SelfTest:
         """Let the board compute the golden sentences of its bundle. A failure raises AgentError."""
-        return _record(SelfTest, self._request("/selftest", _SELFTEST_FACTOR))
+        return _record(SelfTest, self._request("/selftest", SELFTEST_FACTOR))
 
     def stats(self) -> Stats:
         """The agent's counters."""
         return _record(Stats, self.raw("/stats"))
 
-    def raw(self, command: str) -> Mapping[str, Any]:
-        """Send a command such as ``/help`` and return the JSON object of its result."""
-        return self._request(command)
+    def raw(self, command: str, patience: int = 1) -> Mapping[str, Any]:
+        """Send a command such as ``/help`` and return the JSON object of its result. patience: how many times
+        longer than a sentence it may take.
+        """
+        return self._request(command, patience)
+
+    def reset(self) -> None:
+        """Press the board's reset button, whatever it is doing; other threads' requests are sent again."""
+        self._board.reset()
 
     def _request(self, payload: str, patience: int = 1) -> Mapping[str, Any]:
         with self._lock:
@@ -244,7 +261,8 @@ class Client:
         # A line end in front closes what another program, or an attempt that was cut off, left half sent.
         line = request if self._greeted else b"\n" + request
         while attempts:
-            self._board.write(line)
+            # A second line end, for when the first is damaged: an empty line is ignored.
+            self._board.write(line + b"\n")
             line = b"\n" + request
             outcome = self._await(seq, time.monotonic() + timeout, seen)
             if isinstance(outcome, Reply):
@@ -258,11 +276,18 @@ class Client:
 
     def _await(self, seq: int, deadline: float, seen: "_Seen") -> Reply | Hello | None:
         """The reply to ``seq``; Hello if the board reset; None if the request must be sent again."""
+        heard = time.monotonic()
         while True:
             if not self._lines:
-                if time.monotonic() >= deadline:
+                data = self._board.read()
+                self._lines.extend(self._decoder.feed(data))
+                now = time.monotonic()
+                if data:
+                    heard = now
+                elif self._decoder.pending.startswith(("=", "!")) and now - heard >= self.settings.quiet:
+                    self._lines.extend(self._decoder.feed(b"\n"))
+                if not self._lines and now >= deadline:
                     return None
-                self._lines.extend(self._decoder.feed(self._board.read()))
                 continue
             line = self._lines.popleft()
             match line:

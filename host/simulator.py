@@ -1,8 +1,8 @@
 """A simulated ESP32-C3 behind a pseudo-terminal: ``python -m host.simulator firmware.elf``.
 
 Prints the terminal's path on the first line of standard output, then runs until its standard input closes, so
-that it never outlives the program that started it. An ordinary serial client opens that path and talks to the
-chip.
+that it never outlives the program that started it. A line there is a press of the reset button. An ordinary
+serial client opens the path and talks to the chip.
 
 The simulator (labwired) executes one instruction a cycle and advances only when told to. It runs as fast as
 it can while a line waits for its reply, and hardly at all in between. The agent's own times are not touched
@@ -65,11 +65,15 @@ def simulate(elf: Path) -> None:
     master, slave = os.openpty()
     tty.setraw(slave)
     os.set_blocking(master, False)
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            chip = Sim(str(elf), system=describe_chip(Path(folder)), uart="uart0")
-    except (RuntimeError, ValueError, OSError) as error:
-        raise UserError(f"{elf} cannot be simulated: {error}") from None
+
+    def power_up() -> Sim:
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                return Sim(str(elf), system=describe_chip(Path(folder)), uart="uart0")
+        except (RuntimeError, ValueError, OSError) as error:
+            raise UserError(f"{elf} cannot be simulated: {error}") from None
+
+    chip = power_up()
     # The slave stays open here: otherwise the terminal would hang up whenever a client closes it.
     print(os.ttyname(slave), flush=True)
 
@@ -77,8 +81,11 @@ def simulate(elf: Path) -> None:
     awaited, quiet, begun = 1, 0.0, b""
     while True:
         readable = select.select([master, sys.stdin], [], [], 0 if awaited else IDLE_WAIT)[0]
-        if sys.stdin in readable and not os.read(sys.stdin.fileno(), 4096):
-            return
+        if sys.stdin in readable:
+            if not os.read(sys.stdin.fileno(), 4096):
+                return
+            chip = power_up()
+            awaited, quiet, begun = 1, 0.0, b""
         if master in readable:
             data = os.read(master, 4096)
             chip.send_bytes(data)

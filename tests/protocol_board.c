@@ -29,6 +29,10 @@ ub_status ub_parse(const ub_agent *self, const uint8_t *text, size_t length, ub_
   *answer = next_answer;
   return next_status;
 }
+ub_status ub_open(ub_agent *self, const uint8_t *bundle, size_t size, ub_arena *arena) {
+  (void)self, (void)bundle, (void)size, (void)arena;
+  return UB_ERROR_MAGIC;
+}
 ub_status ub_selftest(const ub_agent *self, uint32_t index) {
   (void)self;
   return index == golden_bad ? UB_ERROR_SELFTEST : UB_OK;
@@ -56,7 +60,7 @@ static void board_alive(void *context) { (void)context, fed_watchdog++; }
 
 void board_start(int with_agent) {
   static const ub_board board = {"test", "power", 160000000, NULL, board_write, board_microseconds, board_stack,
-                                 board_alive};
+                                 board_alive, NULL};
   sent_length = 0;
   parsed = fed_watchdog = 0;
   now = step = 0;

@@ -3,14 +3,16 @@
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_agent import FakeAgent, silence, stale, unplug
+from fake_agent import INFO, FakeAgent, silence, stale, unplug
 
 from host.boards import PROJECT
 
@@ -214,17 +216,19 @@ def test_selftest(json_option: list[str]) -> None:
 
 def test_info_compares_with_a_bundle(tmp_path: Path) -> None:
     bundle = tmp_path / "agent.bundle"
-    bundle.write_bytes(b"UTTB" + bytes(4))  # nothing after the CRC field: the CRC-32 of nothing is 0
-    with FakeAgent() as fake:
+    content = struct.pack("<III", 16, 1, 7)  # length, version, sections
+    bundle.write_bytes(b"UTTB" + bytes(4) + content)
+    with FakeAgent(replies={"/info": {**INFO, "crc": f"{zlib.crc32(content[:8]):08X}"}}) as fake:
         done = run("info", "--bundle", str(bundle), "--json", board=fake.path)
         assert done.returncode == 0
         record = json.loads(done.stdout)
         assert (record["board"], record["bundle"]["same"]) == ("fake", True)
-        bundle.write_bytes(b"UTTB" + bytes(5))
+        bundle.write_bytes(b"UTTB" + bytes(4) + struct.pack("<III", 20, 1, 7))
         done = run("info", "--bundle", str(bundle), board=fake.path)
         assert done.returncode == 1
-        bundle.write_bytes(b"PK")
-        assert run("info", "--bundle", str(bundle), board=fake.path).returncode == 2
+        for broken in (b"PK", b"UTTB", b"UTTB" + bytes(12)):
+            bundle.write_bytes(broken)
+            assert run("info", "--bundle", str(bundle), board=fake.path).returncode == 2
 
 
 def test_chat_from_a_pipe() -> None:

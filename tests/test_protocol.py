@@ -76,7 +76,10 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Any:
         INTERFACE,
         sources=[
             str(path)
-            for path in (ROOT / "tests" / "protocol_board.c", AGENT / "protocol.c", AGENT / "crc.c", AGENT / "text.c")
+            for path in (
+                ROOT / "tests" / "protocol_board.c",
+                *(AGENT / name for name in ("protocol.c", "update.c", "crc.c", "text.c")),
+            )
         ],
         include_dirs=[str(AGENT)],
         extra_compile_args=["-std=c11", "-O1", "-fsanitize=undefined", "-fsanitize-undefined-trap-on-error"],
@@ -415,9 +418,20 @@ def test_time_saturates(device: Device) -> None:
 
 def test_help_names_every_command(device: Device) -> None:
     commands = fields(device.ask(b"/help"))["commands"]
-    assert commands == ["/parse TEXT", "/info", "/selftest", "/stats", "/help"]
+    updates = ["/update", "/update begin BYTES CRC", "/update data OFFSET BASE64", "/update activate"]
+    assert commands == ["/parse TEXT", "/info", "/selftest", "/stats", *updates, "/help"]
     for command in commands:
-        assert device.ask(command.encode()).startswith(b"=")
+        assert command in updates or device.ask(command.encode()).startswith(b"=")
+
+
+def test_a_board_without_flash_takes_no_update(device: Device) -> None:
+    chunk = b"/update data 0 AAAA"
+    for line in (b"/update", b"/update begin 256 00000000", chunk, b"/update activate"):
+        assert error(device.ask(line)) == "storage"
+    for line in (b"begin 1 0", b"begin x 00000000", b"begin", b"data 0 AAA", b"data 0 AA=A", b"data", b"data 0 ....",
+                 b"data 0 " + b"A" * 344, b"data 4294967296 AAAA"):  # fmt: skip
+        assert error(device.ask(b"/update " + line)) == "update"
+    assert error(device.ask(b"/update activate now")) == "command"
 
 
 def expected(line: bytes) -> str | None:
@@ -437,6 +451,8 @@ def expected(line: bytes) -> str | None:
             return "seq"
         line = line[seq.end() :]
     if line.startswith(b"/"):
+        if re.fullmatch(rb"/update( activate)? ?", line):
+            return "storage"
         return None if re.fullmatch(rb"/parse( .*)?|/(info|selftest|stats|help) ?", line, re.DOTALL) else "command"
     return None
 
@@ -445,7 +461,19 @@ bodies = st.one_of(
     st.binary(max_size=80),
     st.text(max_size=60).map(str.encode),
     st.sampled_from(
-        [b"/help", b"/info ", b"/stats x", b"/parse", b"/parse /a", b"/parse ", b"/nope", b"x" * 505, b"y" * 513]
+        [
+            b"/help",
+            b"/info ",
+            b"/stats x",
+            b"/parse",
+            b"/parse /a",
+            b"/parse ",
+            b"/nope",
+            b"/update",
+            b"/update activate ",
+            b"x" * 505,
+            b"y" * 513,
+        ]
     ),
 )
 lines = st.one_of(

@@ -116,41 +116,72 @@ static int32_t hex_digit(uint8_t byte) {
   return byte >= 'A' && byte <= 'F' ? byte - 'A' + 10 : -1;
 }
 
+/* Takes a decimal number off the text. Returns false if there is none, or one that is too large. */
+static bool take_number(ub_view *text, uint32_t *number) {
+  uint32_t at = 0;
+  uint64_t value = 0;
+  while (at < text->length && text->bytes[at] >= '0' && text->bytes[at] <= '9' && value <= UINT32_MAX) {
+    value = value * 10 + (uint32_t)(text->bytes[at++] - '0');
+  }
+  text->bytes += at;
+  text->length -= at;
+  *number = (uint32_t)value;
+  return at > 0 && value <= UINT32_MAX;
+}
+
+/* Takes hexadecimal digits off the text. Returns false if they are not there. */
+static bool take_hex(ub_view *text, uint32_t digits, uint32_t *number) {
+  uint32_t value = 0;
+  if (text->length < digits) {
+    return false;
+  }
+  for (uint32_t i = 0; i < digits; i++) {
+    const int32_t digit = hex_digit(text->bytes[i]);
+    if (digit < 0) {
+      return false;
+    }
+    value = value << 4 | (uint32_t)digit;
+  }
+  text->bytes += digits;
+  text->length -= digits;
+  *number = value;
+  return true;
+}
+
+static bool take_space(ub_view *text) {
+  if (text->length == 0 || text->bytes[0] != ' ') {
+    return false;
+  }
+  text->bytes++;
+  text->length--;
+  return true;
+}
+
 /* The CRC that a line ends in: 0 .. 0xFFFF, or -1 if there is none. */
 static int32_t trailing_crc(ub_view line) {
   if (line.length < CRC_BYTES) {
     return -1;
   }
-  const uint8_t *tail = line.bytes + line.length - CRC_BYTES;
-  if (tail[0] != ' ' || tail[1] != '*') {
+  ub_view tail = {line.bytes + line.length - CRC_BYTES, CRC_BYTES};
+  if (tail.bytes[0] != ' ' || tail.bytes[1] != '*') {
     return -1;
   }
-  int32_t crc = 0;
-  for (size_t i = 2; i < CRC_BYTES; i++) {
-    int32_t digit = hex_digit(tail[i]);
-    if (digit < 0) {
-      return -1;
-    }
-    crc = crc * 16 + digit;
-  }
-  return crc;
+  tail.bytes += 2;
+  tail.length -= 2;
+  uint32_t crc;
+  return take_hex(&tail, 4, &crc) ? (int32_t)crc : -1;
 }
 
 /* Takes "@17 " off the request's text. Returns false if it is not there or the number is too large. */
 static bool take_seq(request *asked) {
-  const ub_view text = asked->text;
-  uint32_t at = 1;
-  uint64_t seq = 0;
-  while (at < text.length && text.bytes[at] >= '0' && text.bytes[at] <= '9' && seq <= UINT32_MAX) {
-    seq = seq * 10 + (uint32_t)(text.bytes[at++] - '0');
-  }
-  if (at == 1 || seq > UINT32_MAX || at == text.length || text.bytes[at] != ' ') {
+  ub_view text = {asked->text.bytes + 1, asked->text.length - 1};
+  uint32_t seq;
+  if (!take_number(&text, &seq) || !take_space(&text)) {
     return false;
   }
   asked->has_seq = true;
-  asked->seq = (uint32_t)seq;
-  asked->text.bytes += at + 1;
-  asked->text.length -= at + 1;
+  asked->seq = seq;
+  asked->text = text;
   return true;
 }
 
@@ -391,6 +422,131 @@ static void stats(ub_session *session, writer *out, const request *asked, ub_vie
   end(out, asked);
 }
 
+/* ---- Another agent ---- */
+
+static void put_update_error(ub_session *session, writer *out, const request *asked, ub_update_status status) {
+  session->errors++;
+  put_error(out, asked, ub_update_name(status), ub_update_text(session->board->update, status));
+}
+
+/* Where the update stands: what is being received, and how much of it is held. */
+static void put_update(ub_session *session, writer *out, const request *asked) {
+  const ub_update *update = session->board->update;
+  begin(out, '=', asked);
+  put_text(out, "\"slot\":");
+  put_number(out, update->storage->slot_bytes - UB_BLOCK_BYTES);
+  put_member(out, "chunk", UB_CHUNK_BYTES);
+  put_member(out, "bytes", update->bytes);
+  put_text(out, ",\"crc\":\"");
+  put_hex(out, update->crc32, 8);
+  put(out, '"');
+  put_member(out, "held", update->held);
+  end(out, asked);
+}
+
+static void answer_update(ub_session *session, writer *out, const request *asked, ub_update_status status) {
+  if (status == UB_UPDATE_OK) {
+    put_update(session, out, asked);
+  } else {
+    put_update_error(session, out, asked, status);
+  }
+}
+
+static void put_usage(ub_session *session, writer *out, const request *asked, const char *usage) {
+  session->errors++;
+  put_error(out, asked, "update", usage);
+}
+
+static void update_state(ub_session *session, writer *out, const request *asked, ub_view argument) {
+  (void)argument;
+  const ub_update *update = session->board->update;
+  answer_update(session, out, asked, update != NULL && update->storage != NULL ? UB_UPDATE_OK : UB_UPDATE_STORAGE);
+}
+
+static void update_begin(ub_session *session, writer *out, const request *asked, ub_view argument) {
+  uint32_t bytes, crc32;
+  if (!take_number(&argument, &bytes) || !take_space(&argument) || !take_hex(&argument, 8, &crc32) ||
+      argument.length != 0) {
+    put_usage(session, out, asked, "expected /update begin BYTES CRC, the CRC-32 in 8 upper-case hexadecimal digits");
+    return;
+  }
+  answer_update(session, out, asked, ub_update_begin(session->board->update, bytes, crc32));
+}
+
+/* 0 .. 63, or -1 if the byte is no digit of base64 (RFC 4648). */
+static int32_t base64_digit(uint8_t byte) {
+  if (byte >= 'A' && byte <= 'Z') {
+    return byte - 'A';
+  }
+  if (byte >= 'a' && byte <= 'z') {
+    return byte - 'a' + 26;
+  }
+  if (byte >= '0' && byte <= '9') {
+    return byte - '0' + 52;
+  }
+  return byte == '+' ? 62 : byte == '/' ? 63 : -1;
+}
+
+/* Decodes base64 with its padding. Returns the number of bytes, or -1 if it is not base64 or decodes to more than fit. */
+static int32_t decode_base64(ub_view text, uint8_t *bytes, uint32_t capacity) {
+  uint32_t length = 0;
+  if (text.length % 4 != 0) {
+    return -1;
+  }
+  for (uint32_t at = 0; at < text.length; at += 4) {
+    const uint8_t *group = text.bytes + at;
+    uint32_t count = 3, bits = 0;
+    if (at + 4 == text.length && group[3] == '=') {
+      count = group[2] == '=' ? 1 : 2;
+    }
+    for (uint32_t i = 0; i < 4; i++) {
+      const int32_t digit = i <= count ? base64_digit(group[i]) : 0;
+      if (digit < 0) {
+        return -1;
+      }
+      bits = bits << 6 | (uint32_t)digit;
+    }
+    if (count > capacity - length) {
+      return -1;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+      bytes[length++] = (uint8_t)(bits >> (16 - 8 * i));
+    }
+  }
+  return (int32_t)length;
+}
+
+static void update_data(ub_session *session, writer *out, const request *asked, ub_view argument) {
+  uint8_t bytes[UB_CHUNK_BYTES];
+  uint32_t offset;
+  const bool parsed = take_number(&argument, &offset) && take_space(&argument);
+  const int32_t length = parsed ? decode_base64(argument, bytes, sizeof bytes) : -1;
+  if (length < 0) {
+    put_usage(session, out, asked, "expected /update data OFFSET BASE64, at most 256 bytes");
+    return;
+  }
+  answer_update(session, out, asked, ub_update_data(session->board->update, offset, bytes, (uint32_t)length));
+}
+
+static void update_activate(ub_session *session, writer *out, const request *asked, ub_view argument) {
+  (void)argument;
+  const ub_board *board = session->board;
+  const ub_update_status status = ub_update_activate(board->update, board->alive, board->context);
+  if (status != UB_UPDATE_OK) {
+    put_update_error(session, out, asked, status);
+    return;
+  }
+  session->agent = board->update->agent;
+  session->opened = UB_OK;
+  begin(out, '=', asked);
+  put_text(out, "\"agent\":");
+  put_name(out, agent_name(session->agent));
+  put_text(out, ",\"crc\":\"");
+  put_hex(out, session->agent->crc32, 8);
+  put(out, '"');
+  end(out, asked);
+}
+
 static void help(ub_session *session, writer *out, const request *asked, ub_view argument);
 
 static const struct {
@@ -402,6 +558,10 @@ static const struct {
     {"/info", NULL, info},
     {"/selftest", NULL, selftest},
     {"/stats", NULL, stats},
+    {"/update", NULL, update_state},
+    {"/update begin", "BYTES CRC", update_begin},
+    {"/update data", "OFFSET BASE64", update_data},
+    {"/update activate", NULL, update_activate},
     {"/help", NULL, help},
 };
 

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "agent.h"
+#include "update.h"
 
 #define UB_PROTOCOL_VERSION 1
 #define UB_MAX_LINE UB_MAX_TEXT /* bytes of a request, without its line end */
@@ -27,6 +28,7 @@ typedef struct {
   uint64_t (*microseconds)(void *context); /* since the start; never steps back */
   uint32_t (*stack)(void *context);        /* most bytes of stack ever used; NULL: unknown */
   void (*alive)(void *context);            /* called between the sentences of a self-test; NULL: no watchdog to feed */
+  ub_update *update;                       /* takes another agent over the line; NULL: this board cannot */
 } ub_board;
 
 typedef struct {

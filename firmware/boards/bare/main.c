@@ -11,8 +11,8 @@ int main(void);
 void trap(uint32_t cause, uint32_t epc, uint32_t tval); /* called by start.S */
 
 static ub_arena arena;
-static ub_agent agent;
 static ub_session session;
+static ub_update update;
 
 static void write(void *context, const uint8_t *bytes, size_t length) {
   (void)context;
@@ -52,11 +52,12 @@ void trap(uint32_t cause, uint32_t epc, uint32_t tval) {
 }
 
 int main(void) {
-  static ub_board board = {.write = write, .stack = stack_used};
-  board_start(&board);
+  static ub_board board = {.write = write, .stack = stack_used, .update = &update};
+  const ub_storage *storage = board_start(&board);
   send_text("\n"); /* ends what the boot log or a reset within a reply left on the line */
-  ub_status opened = ub_open(&agent, ub_bundle, (size_t)(ub_bundle_end - ub_bundle), &arena);
-  ub_session_start(&session, &board, opened == UB_OK ? &agent : NULL, opened);
+  const size_t size = (size_t)(ub_bundle_end - ub_bundle);
+  const ub_status opened = ub_update_start(&update, storage, ub_bundle, size, &arena);
+  ub_session_start(&session, &board, update.agent, opened);
 
   for (;;) {
     static uint8_t bytes[BOARD_RECEIVE_BYTES];

@@ -1,4 +1,6 @@
 /* ESP32-C3 without an SDK. Registers as in Espressif's ESP32-C3 Technical Reference Manual and its SVD file. */
+#include <string.h>
+
 #include "../bare/board.h"
 
 #define REGISTER(address) (*(volatile uint32_t *)(uintptr_t)(address))
@@ -17,8 +19,10 @@
 #define UART_ID REGISTER(0x60000080)
 #define UART_REG_UPDATE BIT(31)
 
-#define SPI0_CLOCK REGISTER(0x60003014)
-#define SPI0_CLK_EQU_SYSCLK BIT(31)
+#define SPI0_CLOCK REGISTER(0x60003014) /* the cache's reads of flash */
+#define SPI1_CLOCK REGISTER(0x60002014) /* the ROM's commands to it */
+#define SPI_CLK_EQU_SYSCLK BIT(31)
+#define SPI_CLK_HALF (1u << 16 | 1u) /* period 2, high for 1 */
 
 #define RTC_OPTIONS0 REGISTER(0x60008000)
 #define RTC_BBPLL_FORCE_PD BIT(10)
@@ -79,8 +83,8 @@ static uint32_t cpu_hz;
  * With the PLL the flash controller's clock doubles, from 40 to 80 MHz; if the ROM left its divider at 1, 2 keeps what
  * the flash is known to work with. */
 __attribute__((section(".hot"), noinline)) static void switch_to_pll(void) {
-  if (SPI0_CLOCK & SPI0_CLK_EQU_SYSCLK) {
-    SPI0_CLOCK = 1u << 16 | 1u; /* period 2, high for 1 */
+  if (SPI0_CLOCK & SPI_CLK_EQU_SYSCLK) {
+    SPI0_CLOCK = SPI_CLK_HALF;
   }
   SYSTEM_CPU_PER_CONF = (SYSTEM_CPU_PER_CONF & ~SYSTEM_CPU_PER_MASK) | SYSTEM_PLL_480_CPU_160;
   SYSTEM_SYSCLK_CONF = (SYSTEM_SYSCLK_CONF & ~SYSTEM_SOC_CLK_MASK) | SYSTEM_SOC_CLK_PLL;
@@ -244,7 +248,85 @@ void board_reset(void) {
   }
 }
 
-void board_start(ub_board *board) {
+/* ---- Flash, through the ROM's driver (ESP-IDF: esp_rom/esp32c3/ld/esp32c3.rom.ld, esp_rom_spiflash.h) ---- */
+
+typedef int32_t rom_erase_sector(uint32_t sector);                                /* 0: done */
+typedef int32_t rom_write(uint32_t address, const uint32_t *words, int32_t bytes); /* 0: done */
+typedef int32_t rom_config(uint32_t id, uint32_t bytes, uint32_t block, uint32_t sector, uint32_t page, uint32_t mask);
+typedef uint32_t rom_suspend(void); /* the state to resume with */
+typedef void rom_resume(uint32_t state);
+typedef int32_t rom_invalidate(uint32_t address, uint32_t bytes);
+#define ROM(type, address) ((type *)(uintptr_t)(address))
+#define ROM_ERASE_SECTOR ROM(rom_erase_sector, 0x40000128)
+#define ROM_WRITE ROM(rom_write, 0x4000012C)
+#define ROM_CONFIG ROM(rom_config, 0x40000134)
+#define ROM_CACHE_INVALIDATE ROM(rom_invalidate, 0x400004D4)
+#define ROM_CACHE_SUSPEND ROM(rom_suspend, 0x40000524)
+#define ROM_CACHE_RESUME ROM(rom_resume, 0x40000528)
+#define ROM_FLASH_DATA REGISTER(0x3FCDFFF0) /* pointer to the variables of the ROM's driver; the chip's id is the first */
+
+#define FLASH_BYTES (4u * 1024 * 1024) /* most that the ROM maps */
+#define FLASH_BLOCK_BYTES (64u * 1024)
+
+extern const uint8_t _flash_start[], _slots[], _slots_end[]; /* from the linker script, in the data window */
+
+static uint32_t flash_address(uint32_t slot, uint32_t offset) {
+  const uint32_t slot_bytes = (uint32_t)(_slots_end - _slots) / 2;
+  return (uint32_t)(_slots - _flash_start) + slot * slot_bytes + offset;
+}
+
+/* Runs from RAM and takes nothing from flash: while the ROM talks to the chip, the cache cannot.
+ * words == NULL: erases the block; else the words lie within one page. */
+__attribute__((section(".hot"), noinline)) static bool change_flash(uint32_t address, const uint32_t *words,
+                                                                    uint32_t bytes) {
+  const uint32_t state = ROM_CACHE_SUSPEND();
+  const bool done = words == NULL ? ROM_ERASE_SECTOR(address / UB_BLOCK_BYTES) == 0
+                                  : ROM_WRITE(address, words, (int32_t)bytes) == 0;
+  ROM_CACHE_RESUME(state);
+  return done;
+}
+
+/* Lets the cache forget what it has of a block or page. */
+static void invalidate(uint32_t address, uint32_t bytes) {
+  ROM_CACHE_INVALIDATE((uint32_t)(uintptr_t)_flash_start + (address & ~(bytes - 1)), bytes);
+}
+
+static bool erase(void *context, uint32_t slot, uint32_t offset) {
+  feed_watchdog(context);
+  const uint32_t address = flash_address(slot, offset);
+  const bool done = change_flash(address, NULL, UB_BLOCK_BYTES);
+  invalidate(address, UB_BLOCK_BYTES);
+  return done;
+}
+
+static bool program(void *context, uint32_t slot, uint32_t offset, const uint8_t *bytes, uint32_t length) {
+  (void)context;
+  const uint32_t address = flash_address(slot, offset);
+  uint32_t words[UB_CHUNK_BYTES / 4]; /* in RAM, wherever the bytes are */
+  memcpy(words, bytes, length);
+  const bool done = change_flash(address, words, length);
+  invalidate(address, UB_CHUNK_BYTES);
+  return done;
+}
+
+/* The simulator has no ROM, so that the pointer is 0 there. */
+static const ub_storage *start_flash(void) {
+  static ub_storage storage = {.erase = erase, .program = program};
+  const uint32_t slot_bytes = (uint32_t)(_slots_end - _slots) / 2;
+  if (ROM_FLASH_DATA == 0 ||
+      ROM_CONFIG(REGISTER(ROM_FLASH_DATA), FLASH_BYTES, FLASH_BLOCK_BYTES, UB_BLOCK_BYTES, UB_CHUNK_BYTES, 0xFFFF) != 0) {
+    return NULL;
+  }
+  if (SPI1_CLOCK & SPI_CLK_EQU_SYSCLK) {
+    SPI1_CLOCK = SPI_CLK_HALF; /* as in switch_to_pll() */
+  }
+  storage.slot_bytes = slot_bytes;
+  storage.slots[0] = _slots;
+  storage.slots[1] = _slots + slot_bytes;
+  return &storage;
+}
+
+const ub_storage *board_start(ub_board *board) {
   cpu_hz = start_clock();
   start_watchdog();
   start_uart();
@@ -254,4 +336,5 @@ void board_start(ub_board *board) {
   board->hz = cpu_hz;
   board->microseconds = microseconds;
   board->alive = feed_watchdog;
+  return start_flash();
 }

@@ -49,9 +49,10 @@ void board_reset(void) {
   }
 }
 
-void board_start(ub_board *board) {
+const ub_storage *board_start(ub_board *board) {
   board->name = "virt";
   board->reset = "unknown";
   board->hz = INSTRUCTIONS_PER_MICROSECOND * 1000000u;
   board->microseconds = microseconds;
+  return NULL;
 }

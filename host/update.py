@@ -1,0 +1,94 @@
+"""Another agent for a board, over its line (docs/protocol.md)."""
+
+import base64
+import time
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from host.client import SELFTEST_FACTOR, Client
+from host.errors import AgentError, NoAnswerError
+from train.errors import UserError
+
+MAGIC = b"UTTB"
+HEADER_BYTES = 16
+
+_CHUNK_BYTES = 256
+
+# A chunk's block may have to be erased first, which takes a flash chip up to half a second.
+_FLASH_FACTOR = 2
+
+
+@dataclass(frozen=True)
+class Update:
+    """What an update came to."""
+
+    agent: str
+    crc: str
+    """CRC-32 of the bundle that runs now, as ``info`` gives it."""
+    sent: int
+    """Bytes that were sent; 0 if this agent ran already."""
+    resumed: int
+    """Bytes that the board held already, from an update that was interrupted."""
+    seconds: float
+
+
+def read_bundle(path: Path) -> bytes:
+    """The content of a bundle file. Raises UserError if it is none."""
+    try:
+        bundle = path.read_bytes()
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be read ({error.strerror}); `make agent` makes build/home/agent.bundle"
+        ) from None
+    if bundle[: len(MAGIC)] != MAGIC or not HEADER_BYTES <= _length(bundle) <= len(bundle):
+        raise UserError(f"{path} is not a whole agent bundle; `python -m convert` makes them")
+    return bundle
+
+
+def _length(bundle: bytes) -> int:
+    """What the header says (firmware/agent/bundle_format.h); a signature may follow."""
+    return int.from_bytes(bundle[8:12], "little")
+
+
+def bundle_crc(bundle: bytes) -> str:
+    """The CRC-32 that the bundle carries and /info gives: of every byte after the field that holds it."""
+    return f"{zlib.crc32(bundle[8 : _length(bundle)]):08X}"
+
+
+def send_update(agent: Client, bundle: bytes, progress: Callable[[int], None] = lambda held: None) -> Update:
+    """Send a bundle file and make it the agent that runs. A board that runs it already is left alone.
+
+    progress: called with the number of bytes that the board holds. Raises BoardError if the board does not answer
+    (what it holds by then need not be sent again), AgentError if it refuses; in either case the old agent still runs.
+    """
+    start = time.monotonic()
+    info = agent.info()
+    if info.agent is not None and info.crc == bundle_crc(bundle):
+        return Update(info.agent, info.crc, 0, 0, time.monotonic() - start)
+
+    begin = f"/update begin {len(bundle)} {zlib.crc32(bundle):08X}"
+    resumed = held = _held(agent, begin)
+    sent = 0
+    while held < len(bundle):
+        progress(held)
+        chunk = bundle[held : held + _CHUNK_BYTES]
+        resets = len(agent.resets)
+        try:
+            held = _held(agent, f"/update data {held} {base64.b64encode(chunk).decode()}")
+            sent += len(chunk)
+        except AgentError as error:
+            if len(agent.resets) == resets or error.code != "update":
+                raise
+            held = _held(agent, begin)  # the board has reset: it holds whole blocks only
+    progress(held)
+    result = agent.raw("/update activate", SELFTEST_FACTOR)
+    return Update(str(result.get("agent")), str(result.get("crc")), sent, resumed, time.monotonic() - start)
+
+
+def _held(agent: Client, command: str) -> int:
+    held = agent.raw(command, _FLASH_FACTOR).get("held")
+    if type(held) is not int:
+        raise NoAnswerError("the agent's answer lacks 'held'; its firmware speaks another protocol than this host")
+    return held

@@ -1,0 +1,370 @@
+"""Updates: whatever happens to the power, the line or the file, a working agent runs."""
+
+import importlib.util
+import json
+import os
+import random
+import struct
+import subprocess
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cffi
+import pytest
+from conftest import ROOT
+
+from host import boards
+from host.client import Client
+from host.errors import AgentError, NoAnswerError
+from host.update import bundle_crc, send_update
+
+FULL = os.environ.get("UTTERBIT_FULL") == "1"
+CUTS = 10_000 if FULL else 200
+AGENT = ROOT / "firmware" / "agent"
+BLOCK, CHUNK = 4096, 256
+ALWAYS = 2**63
+
+Agents = tuple[bytes, bytes, bytes]
+Connect = Callable[..., Client]
+
+INTERFACE = """
+void flash_new(void);
+void flash_flip(uint32_t slot, uint32_t offset, uint8_t bits);
+void flash_break(int how);
+uint32_t flash_dirty(void);
+uint64_t flash_steps(void);
+void firmware(const uint8_t *bundle, size_t size);
+uint32_t power_up(uint64_t budget);
+uint32_t running(void);
+uint32_t held(void);
+uint32_t announced(void);
+int begin(uint32_t bytes, uint32_t crc32);
+int data(uint32_t offset, const uint8_t *bytes, uint32_t length);
+int activate(void);
+const char *word(int status);
+const char *text(int status);
+int transfer(const uint8_t *file, uint32_t bytes, uint32_t crc32);
+"""
+
+
+def sealed(bundle: bytes) -> bytes:
+    """The bundle with its length and CRC-32 made right."""
+    body = struct.pack("<I", len(bundle)) + bundle[12:]
+    return bundle[:4] + struct.pack("<I", zlib.crc32(body)) + body
+
+
+def identity(bundle: bytes) -> int:
+    return int(bundle_crc(bundle), 16)
+
+
+@pytest.fixture(scope="module")
+def agents(bundle: Path) -> Agents:
+    """Three agents that differ in their CRC-32 only."""
+    content = bundle.read_bytes()
+    return content, sealed(content + bytes(16)), sealed(content + bytes(32))
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    ffi = cffi.FFI()
+    ffi.cdef(INTERFACE)
+    ffi.set_source(
+        "utterbit_update_flash",
+        INTERFACE,
+        sources=[str(path) for path in (ROOT / "tests" / "update_flash.c", *sorted(AGENT.glob("*.c")))],
+        include_dirs=[str(AGENT)],
+        extra_compile_args=["-std=c11", "-O2", "-fsanitize=undefined", "-fsanitize-undefined-trap-on-error"],
+    )
+    library = ffi.compile(str(tmp_path_factory.mktemp("update")))
+    spec = importlib.util.spec_from_file_location("utterbit_update_flash", library)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class Device:
+    """A board with fresh flash and a built-in agent."""
+
+    def __init__(self, compiled: Any, built_in: bytes) -> None:
+        self.ffi, self.c = compiled.ffi, compiled.lib
+        self.c.flash_new()
+        self.c.firmware(built_in, len(built_in))
+        assert self.power_up() == identity(built_in)
+
+    def power_up(self, steps: int = ALWAYS) -> int:
+        return int(self.c.power_up(steps))
+
+    def word(self, status: int) -> str:
+        return bytes(self.ffi.string(self.c.word(status))).decode()
+
+    def transfer(self, bundle: bytes) -> str:
+        return self.word(self.c.transfer(bundle, len(bundle), zlib.crc32(bundle)))
+
+
+@pytest.fixture
+def device(compiled: Any, agents: Agents) -> Device:
+    return Device(compiled, agents[0])
+
+
+def test_an_update_runs_at_once_and_after_a_reset(device: Device, agents: Agents) -> None:
+    for bundle in (agents[1], agents[2], agents[0], agents[1]):
+        assert device.transfer(bundle) == "ok"
+        assert device.c.running() == identity(bundle)
+        assert device.power_up() == identity(bundle)
+    assert device.c.flash_dirty() == 0, "flash is erased before it is programmed"
+
+
+def test_a_newer_firmware_runs_its_own_agent(device: Device, agents: Agents) -> None:
+    assert device.transfer(agents[1]) == "ok"
+    device.c.firmware(agents[2], len(agents[2]))
+    assert device.power_up() == identity(agents[2])
+    device.c.firmware(agents[0], len(agents[0]))
+    assert device.power_up() == identity(agents[1]), "the firmware that it was activated beside"
+
+
+def test_without_a_valid_agent_in_the_firmware(compiled: Any, agents: Agents) -> None:
+    device = Device(compiled, agents[0])
+    device.c.firmware(b"none", 4)
+    assert device.power_up() == 0
+    assert device.transfer(agents[1]) == "ok"
+    assert device.power_up() == identity(agents[1])
+
+
+def test_a_slot_that_rots_gives_way_to_the_other(device: Device, agents: Agents) -> None:
+    assert device.transfer(agents[1]) == "ok"  # into slot 0
+    assert device.transfer(agents[2]) == "ok"  # into slot 1
+    device.c.flash_flip(1, BLOCK + 5000, 1)
+    assert device.power_up() == identity(agents[1])
+    device.c.flash_flip(0, BLOCK + 5000, 1)
+    assert device.power_up() == identity(agents[0])
+    assert device.transfer(agents[2]) == "ok"
+    assert device.power_up() == identity(agents[2])
+
+
+def cut_and_check(device: Device, agents: Agents, budget: int) -> int:
+    """Power fails after so many steps of the update from agent 1 to 2: what held before resuming."""
+    device.c.flash_new()
+    device.power_up()
+    assert device.transfer(agents[1]) == "ok"
+    assert device.power_up(budget) == identity(agents[1])
+    device.transfer(agents[2])
+    written = int(device.c.flash_steps())
+    assert device.power_up() in (identity(agents[1]), identity(agents[2]))
+    kept = int(device.c.held())
+    if device.c.running() == identity(agents[1]):
+        assert device.transfer(agents[2]) == "ok"
+    assert device.power_up() == identity(agents[2])
+    # What was programmed completely need not be sent again, but for the last block.
+    if kept and device.c.announced() == 0:
+        assert written - kept < 3 * BLOCK
+    return kept
+
+
+def all_steps(device: Device, agents: Agents) -> int:
+    """How many steps the update from agent 1 to 2 takes."""
+    assert device.transfer(agents[1]) == "ok"
+    device.power_up()
+    assert device.transfer(agents[2]) == "ok"
+    return int(device.c.flash_steps())
+
+
+def test_power_may_fail_at_any_step(device: Device, agents: Agents) -> None:
+    """10,000 random cuts with UTTERBIT_FULL=1."""
+    total = all_steps(device, agents)
+    draw = random.Random(5)
+    first = [*range(40), *range(BLOCK - 8, BLOCK + 40)]
+    last = range(total - 40, total + 1)
+    kept = [cut_and_check(device, agents, budget) for budget in (*first, *last)]
+    kept += [cut_and_check(device, agents, draw.randrange(total)) for _ in range(CUTS)]
+    assert max(kept) > len(agents[2]) - 2 * BLOCK
+    print(f"\n{len(kept):,} cuts of {total:,} steps: an agent ran after every one")
+
+
+def test_power_may_fail_again_and_again(device: Device, agents: Agents) -> None:
+    total = all_steps(device, agents)
+    draw = random.Random(6)
+    for _ in range(CUTS // 20):
+        device.c.flash_new()
+        device.power_up()
+        assert device.transfer(agents[1]) == "ok"
+        cuts = 0
+        while device.power_up(draw.randrange(2 * BLOCK, total // 3)) == identity(agents[1]):
+            device.transfer(agents[2])
+            cuts += 1
+            assert cuts < 100
+        assert device.c.running() == identity(agents[2])
+
+
+def damaged(bundle: bytes) -> bytes:
+    """A bundle whose header and CRC are right, but whose encoder computes something else."""
+    offset, length = next(
+        struct.unpack_from("<II", bundle, 16 + 12 * i + 4)
+        for i in range(7)
+        if struct.unpack_from("<I", bundle, 16 + 12 * i)[0] == 7
+    )
+    middle = offset + length // 2
+    return sealed(
+        bundle[:middle] + bytes(byte ^ 0x55 for byte in bundle[middle : middle + 512]) + bundle[middle + 512 :]
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        (lambda b: b[:-5], "bundle"),
+        (lambda b: b[:4] + b"\0\0\0\0" + b[8:], "bundle"),
+        (lambda b: sealed(b[:12] + b"\x09" + b[13:]), "bundle"),
+        (lambda b: b"PK" + b[2:], "bundle"),
+        (lambda b: bytes(len(b)), "bundle"),
+        (lambda b: b + bytes(500 * 1024), "update"),
+        (lambda b: b"", "update"),
+        (damaged, "selftest"),
+    ],
+)
+def test_the_old_agent_stays(device: Device, agents: Agents, change: Callable[[bytes], bytes], word: str) -> None:
+    assert device.transfer(agents[1]) == "ok"
+    assert device.transfer(change(agents[2])) == word
+    assert device.c.running() == identity(agents[1])
+    assert device.c.held() == 0, "what was refused is thrown away"
+    assert device.power_up() == identity(agents[1])
+    assert device.transfer(agents[2]) == "ok"
+
+
+def test_a_wrong_total_crc_is_refused(device: Device, agents: Agents) -> None:
+    new = agents[1]
+    assert device.word(device.c.transfer(new, len(new), zlib.crc32(new) ^ 1)) == "bundle"
+    assert device.power_up() == identity(agents[0])
+
+
+def test_chunks_come_in_order(device: Device, agents: Agents) -> None:
+    new = agents[1]
+    status = device.c.data(0, new, CHUNK)
+    assert device.word(status) == "update", "not begun"
+    assert device.word(device.c.activate()) == "update"
+    device.c.begin(len(new), zlib.crc32(new))
+    for offset, length in ((CHUNK, CHUNK), (0, CHUNK - 1), (1, CHUNK), (2**32 - CHUNK, CHUNK), (0, 0)):
+        assert device.word(device.c.data(offset, new, length)) == "update"
+    assert device.c.data(0, new, CHUNK) == 0
+    assert device.c.data(0, new, CHUNK) == 0, "a chunk that is there is passed over"
+    assert device.c.held() == CHUNK
+    assert device.word(device.c.activate()) == "update", "incomplete"
+    device.power_up()
+    assert device.c.held() == 0, "an incomplete block is sent again"
+    assert device.transfer(new) == "ok"
+
+
+def test_another_file_begins_anew(device: Device, agents: Agents) -> None:
+    one, two = agents[1], agents[2]
+    device.c.begin(len(one), zlib.crc32(one))
+    for offset in range(0, 3 * BLOCK, CHUNK):
+        device.c.data(offset, one[offset:], CHUNK)
+    device.power_up()
+    assert device.c.held() == 3 * BLOCK
+    device.c.begin(len(two), zlib.crc32(two))
+    assert device.c.held() == 0
+    assert device.transfer(two) == "ok"
+
+
+def test_flash_that_fails_is_told(device: Device, agents: Agents) -> None:
+    device.c.flash_break(1)
+    assert device.transfer(agents[1]) == "storage"
+    device.c.flash_break(0)
+    assert device.transfer(agents[1]) == "ok"
+
+
+# ---- the whole way: host, line, native firmware, its flash in a file ----
+
+
+@pytest.fixture
+def native(native_program: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Connect:
+    """Opens a client on native, which carries the small agent and keeps its flash in a file."""
+    monkeypatch.setattr(boards, "NATIVE_PROGRAM", native_program)
+
+    def connect(steps: int | None = None) -> Client:
+        program = native_program
+        if steps is not None:
+            program = tmp_path / "weak"
+            program.write_text(f'#!/bin/sh\nexec "{native_program}" "$@" --power-loss {steps}\n', encoding="utf-8")
+            program.chmod(0o755)
+        monkeypatch.setattr(boards, "NATIVE_PROGRAM", program)
+        return Client("native", bundle=bundle, flash=tmp_path / "flash")
+
+    return connect
+
+
+def test_the_host_updates_native(native: Connect, agents: Agents) -> None:
+    seen: list[int] = []
+    with native() as agent:
+        done = send_update(agent, agents[1], seen.append)
+        assert (done.crc, done.sent, done.resumed) == (bundle_crc(agents[1]), len(agents[1]), 0)
+        assert seen[0] == 0
+        assert seen[-1] == len(agents[1])
+        assert agent.info().crc == bundle_crc(agents[1])
+        assert agent.selftest().passed
+        agent.parse("turn on the kitchen light")
+        assert send_update(agent, agents[1]).sent == 0, "it runs already"
+    with native() as agent:
+        assert agent.info().crc == bundle_crc(agents[1])
+
+
+def test_an_interrupted_update_goes_on(native: Connect, agents: Agents) -> None:
+    new = agents[1]
+    for steps in (0, 1, 9, 1000, 60_000, 61_000, 10_000):
+        with native(steps) as agent, pytest.raises(NoAnswerError, match="power lost"):
+            send_update(agent, new)
+        with native() as agent:
+            assert agent.info().crc == bundle_crc(agents[0])
+    with native() as agent:
+        done = send_update(agent, new)
+        assert done.crc == bundle_crc(new)
+        assert done.resumed > 120_000 - 3 * BLOCK
+        assert done.sent + done.resumed == len(new)
+
+
+def test_a_reset_in_the_middle_of_an_update(native: Connect, agents: Agents) -> None:
+    with native() as agent:
+        resets = iter((5000, 33_333, 70_000))
+        due = next(resets)
+
+        def press(held: int) -> None:
+            nonlocal due
+            if held >= due:
+                due = next(resets, 2**32)
+                agent.reset()
+
+        done = send_update(agent, agents[1], press)
+        assert done.crc == bundle_crc(agents[1])
+        assert len(agent.resets) == 3
+
+
+def test_a_refused_file_leaves_the_old_agent(native: Connect, agents: Agents) -> None:
+    with native() as agent:
+        with pytest.raises(AgentError, match="golden"):
+            send_update(agent, damaged(agents[1]))
+        assert agent.info().crc == bundle_crc(agents[0])
+
+
+def test_native_names_a_flash_that_cannot_be_used(native_program: Path, bundle: Path, tmp_path: Path) -> None:
+    for arguments, reason in (
+        (["--flash"], b"--flash"),
+        (["--flash", tmp_path], str(tmp_path).encode()),
+        (["--power-loss", "5"], b"--power-loss"),
+        (["--flash", tmp_path / "f", "--power-loss", "x"], b"--power-loss"),
+    ):
+        done = subprocess.run([native_program, bundle, *arguments], input=b"", capture_output=True, check=False)
+        assert done.returncode == 2
+        assert reason in done.stderr
+    missing = tmp_path / "no" / "flash"
+    line = b"/update begin 300 00000000\n"
+    done = subprocess.run([native_program, "--flash", missing], input=line, capture_output=True, check=False)
+    assert done.returncode == 2
+    assert str(missing).encode() in done.stderr
+
+
+def test_native_without_a_flash_refuses(native_program: Path) -> None:
+    done = subprocess.run([native_program], input=b"/update\n", capture_output=True, check=False)
+    assert json.loads(done.stdout.splitlines()[-1][1:])["error"] == "storage"
