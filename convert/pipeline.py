@@ -65,7 +65,7 @@ def run(folder: Path, options: Options, console: Console) -> dict[str, Any]:
         AssertionError: the firmware's code and TFLite Micro disagree, which is a bug here.
     """
     student, labels, record = pipeline.load(folder)
-    name = options.name or f"{record['data']}-{record['language']}"
+    name = f"{record['data']}-{record['language']}" if options.name is None else options.name
     if not 0 < len(name.encode()) <= 32 or not name.isprintable() or " " in name:
         raise UserError(f"--name {name!r}: an agent's name has 1 to 32 bytes and no spaces")
     data = datasets.load(str(folder / pipeline.DATA), data_dir=None, cache_dir=folder)

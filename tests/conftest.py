@@ -32,13 +32,36 @@ def run_platformio(environment: str, bundle: Path, build_dir: Path) -> subproces
     )
 
 
+def run_module(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """`python -m …` in the project's folder."""
+    return subprocess.run(
+        [sys.executable, "-m", *arguments],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def make_agent(folder: Path, *options: str | Path, **environment: str) -> Path:
+    """Train and convert by the command line; options are those of training. Weak agents are welcome."""
+    for command in (["train", "--preset", "quick", "--out", folder, *options], ["convert", folder, "--most-loss", "1"]):
+        done = run_module(*command, **environment)
+        assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
 @pytest.fixture(scope="session")
-def bundle() -> Path:
-    """The default agent's bundle."""
-    path = ROOT / "build" / "home" / "agent.bundle"
-    if not path.is_file():
-        pytest.skip("there is no build/home/agent.bundle; `make agent` makes it")
-    return path
+def agent_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small agent of the home's commands as training and conversion leave it. Only to be read."""
+    return make_agent(tmp_path_factory.mktemp("agent"), "--size", "4000", "--epochs", "5")
+
+
+@pytest.fixture(scope="session")
+def bundle(agent_folder: Path) -> Path:
+    """The small agent's bundle."""
+    return agent_folder / "agent.bundle"
 
 
 @pytest.fixture(scope="session")
@@ -75,5 +98,5 @@ def native_program(build_firmware: BuildFirmware, broken_bundle: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def c3_elf(build_firmware: BuildFirmware, bundle: Path) -> Path:
-    """The ESP32-C3's firmware around the default agent."""
+    """The ESP32-C3's firmware around the small agent."""
     return build_firmware("c3", bundle) / "firmware.elf"

@@ -1,0 +1,255 @@
+"""Conversion: the flatbuffer is int8 throughout, the bundle is what the firmware takes and nothing else is."""
+
+import collections
+import json
+import random
+import shutil
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from ai_edge_litert import schema_py_generated as schema
+
+from convert.__main__ import main
+from convert.bundle import SECTION_NAMES, read_manifest, read_sections
+from convert.calibration import Scored, calibrate, fit_temperature, intent_scores
+from convert.flatbuffer import OPERATORS, operator_names, read_encoder
+from convert.reference import Reference
+from train.agentlib import Agent, constants, ffi
+from train.errors import UserError
+from train.examples import Example, read_jsonl
+from train.labels import Labels
+
+
+@pytest.fixture(scope="session")
+def content(bundle: Path) -> bytes:
+    """The bytes of the small agent's bundle."""
+    return bundle.read_bytes()
+
+
+@pytest.fixture(scope="session")
+def sentences(agent_folder: Path) -> list[str]:
+    """Sentences of the test part."""
+    return [example.text for example in read_jsonl(agent_folder / "data" / "test.jsonl")]
+
+
+def with_crc(content: bytes | bytearray) -> bytes:
+    """The same with the CRC made right."""
+    covered = ffi().offsetof("ub_header", "length")
+    fixed = bytearray(content)
+    struct.pack_into("<I", fixed, ffi().offsetof("ub_header", "crc32"), zlib.crc32(fixed[covered:]))
+    return bytes(fixed)
+
+
+# ---- bundle ----
+
+
+def test_bundle_opens_and_says_what_it_is(content: bytes, agent_folder: Path) -> None:
+    agent = Agent(content)
+    assert agent.failed_golden() is None
+    manifest = read_manifest(content)
+    assert manifest["name"] == "home-en"
+    assert manifest["languages"] == ["en"]
+    assert manifest["seed"] == 1
+    assert {"tensorflow", "keras", "tflite-micro"} <= set(manifest["versions"])
+    metrics = json.loads((agent_folder / "metrics.json").read_text())
+    assert metrics["bytes"]["bundle"] == len(content)
+    assert metrics["arena"]["firmware"] == agent.arena_bytes
+    assert read_sections(content)["flatbuffer"] == (agent_folder / "student.tflite").read_bytes()
+
+
+def test_bundle_is_small(content: bytes) -> None:
+    assert len(content) <= 160 * 1024
+    assert Agent(content).arena_bytes <= 24 * 1024
+
+
+def test_every_flipped_bit_is_refused(content: bytes) -> None:
+    head = ffi().sizeof("ub_header") + len(SECTION_NAMES) * ffi().sizeof("ub_section")
+    rng = random.Random(1)
+    places = [*range(8 * head), *(rng.randrange(8 * len(content)) for _ in range(2000))]
+    damaged = bytearray(content)
+    for place in places:
+        damaged[place // 8] ^= 1 << place % 8
+        with pytest.raises(UserError, match="refused"):
+            Agent(bytes(damaged))
+        damaged[place // 8] ^= 1 << place % 8
+    assert bytes(damaged) == content
+
+
+def test_cut_bundles_are_refused(content: bytes) -> None:
+    rng = random.Random(2)
+    for length in [0, 1, 4, 15, 16, 99, 100, len(content) - 1, *(rng.randrange(len(content)) for _ in range(200))]:
+        with pytest.raises(UserError, match="refused"):
+            Agent(content[:length])
+
+
+def test_a_longer_bundle_is_refused(content: bytes) -> None:
+    for extra in (b"\0", b"\0" * 16, content):
+        with pytest.raises(UserError, match="too many"):
+            Agent(content + extra)
+
+
+def test_another_version_is_refused_as_such(content: bytes) -> None:
+    other = bytearray(content)
+    struct.pack_into("<H", other, ffi().offsetof("ub_header", "version"), constants()["UB_VERSION"] + 1)
+    with pytest.raises(UserError, match="version"):
+        Agent(with_crc(other))
+
+
+def test_what_is_no_bundle_is_refused_as_such() -> None:
+    with pytest.raises(UserError, match="not an agent bundle"):
+        Agent(b"PK\3\4" + bytes(1000))
+
+
+@pytest.mark.parametrize("kind", range(len(SECTION_NAMES)), ids=SECTION_NAMES)
+def test_sections_beyond_the_end_are_refused(content: bytes, kind: int) -> None:
+    place = ffi().sizeof("ub_header") + kind * ffi().sizeof("ub_section")
+    for field, value in (("offset", len(content) // 16 * 16 + 16), ("length", len(content)), ("offset", 0xFFFFFFF0)):
+        other = bytearray(content)
+        struct.pack_into("<I", other, place + ffi().offsetof("ub_section", field), value)
+        with pytest.raises(UserError, match="refused"):
+            Agent(with_crc(other))
+
+
+def test_a_changed_weight_fails_the_selftest(content: bytes) -> None:
+    flatbuffer = read_sections(content)["flatbuffer"]
+    start = content.index(flatbuffer)
+    encoder = read_encoder(flatbuffer)
+    matrices = [encoder.convolution, encoder.layers[0].query, encoder.layers[-1].down, encoder.class_head]
+    for matrix in matrices:
+        other = bytearray(content)
+        # A whole row, since one weight of many may round away.
+        for column in range(matrix.weights.shape[1]):
+            other[start + matrix.offset + column] ^= 0x40
+        agent = Agent(with_crc(other))
+        assert agent.failed_golden() is not None
+
+
+# ---- flatbuffer ----
+
+
+def test_the_flatbuffer_has_no_float(agent_folder: Path) -> None:
+    model = schema.ModelT.InitFromPackedBuf((agent_folder / "student.tflite").read_bytes(), 0)
+    kinds = {tensor.type for tensor in model.subgraphs[0].tensors}
+    assert kinds <= {schema.TensorType.INT8, schema.TensorType.INT32}
+    graph = model.subgraphs[0]
+    ends = [graph.tensors[i] for i in (*graph.inputs, *graph.outputs)]
+    assert {(t.name, t.type) for t in ends} == {
+        (name, schema.TensorType.INT8) for name in (b"embedding", b"mask", b"classes", b"tags")
+    }
+    operators = operator_names(model)
+    assert set(operators) <= OPERATORS
+    metrics = json.loads((agent_folder / "metrics.json").read_text())
+    assert metrics["operators"] == dict(collections.Counter(operators))
+
+
+def test_the_firmware_gives_the_values_of_tflite_micro(content: bytes, sentences: list[str]) -> None:
+    agent = Agent(content)
+    reference = Reference(read_sections(content)["flatbuffer"])
+    extremes = ["on", "word " * (reference.shape[1] - 1), "Ünal's 日本語 0.5%"]
+    for text in [*sentences[:100], *extremes]:
+        embedding = agent.embed(text)
+        ours, theirs = agent.encode(embedding), reference.encode(embedding)
+        assert np.array_equal(ours[0], theirs[0]), text
+        assert np.array_equal(ours[1], theirs[1]), text
+
+
+def test_and_on_embeddings_that_no_sentence_has(content: bytes) -> None:
+    agent = Agent(content)
+    reference = Reference(read_sections(content)["flatbuffer"])
+    rng = np.random.default_rng(3)
+    for n in (2, 3, 9, reference.shape[1]):
+        for embedding in (
+            rng.integers(-128, 128, (n, reference.shape[2])).astype(np.int8),
+            np.full((n, reference.shape[2]), -128, np.int8),
+            np.full((n, reference.shape[2]), 127, np.int8),
+        ):
+            ours, theirs = agent.encode(embedding), reference.encode(embedding)
+            assert np.array_equal(ours[0], theirs[0])
+            assert np.array_equal(ours[1], theirs[1])
+
+
+# ---- calibration ----
+
+
+def scored(labels: Labels, count: int, temperature: float) -> Scored:
+    """Sentences whose classes are drawn from the softmax of their logits at a temperature."""
+    rng = np.random.default_rng(5)
+    logits = rng.normal(0, 3, (count, len(labels.classes)))
+    noise = rng.gumbel(size=logits.shape)
+    return Scored(logits, np.argmax(logits / temperature + noise, 1))
+
+
+LABELS = Labels.of(
+    [Example("a", "A"), Example("b", "B", (), (("k", "1"),)), Example("c", "B", (), (("k", "2"),)), Example("d", None)]
+)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
+def test_temperature_is_found(temperature: float) -> None:
+    assert fit_temperature(scored(LABELS, 20000, temperature)) == pytest.approx(temperature, rel=0.05)
+
+
+@pytest.mark.parametrize("most", [0.0, 0.01, 0.2])
+def test_threshold_lets_no_more_through_than_allowed(most: float) -> None:
+    data = scored(LABELS, 5000, 1.0)
+    calibration = calibrate(data, LABELS, most)
+    scores = intent_scores(data.logits, LABELS, calibration.temperature)
+    outside = scores[data.classes == len(LABELS.classes) - 1]
+    assert (outside >= calibration.threshold).mean() <= most
+    assert 0 < calibration.threshold <= 1
+
+
+def test_without_examples_out_of_scope_everything_is_accepted() -> None:
+    labels = Labels.of([Example("a", "A"), Example("b", "B")])
+    assert calibrate(scored(labels, 500, 1.0), labels, 0.01).threshold == 0
+
+
+# ---- the command ----
+
+
+@pytest.fixture
+def student(agent_folder: Path, tmp_path: Path) -> Path:
+    """What training leaves, in a folder of its own."""
+    folder = tmp_path / "student"
+    folder.mkdir()
+    for name in ("student.json", "student.npz"):
+        shutil.copy(agent_folder / name, folder)
+    shutil.copytree(agent_folder / "data", folder / "data")
+    return folder
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def fails(folder: Path, capsys: pytest.CaptureFixture[str], *options: Any) -> str:
+    """The error of a conversion that must leave the folder as it was."""
+    before = files(folder)
+    assert main([str(folder), *map(str, options)]) == 2
+    assert files(folder) == before
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    return error
+
+
+def test_too_much_loss_is_refused(student: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "--most-loss" in fails(student, capsys, "--most-loss=-1")
+
+
+@pytest.mark.parametrize("name", ["", "two words", "x" * 33, "tab\there"])
+def test_bad_names_are_refused(student: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    assert "--name" in fails(student, capsys, "--name", name)
+
+
+@pytest.mark.parametrize("name", ["student.json", "student.npz"])
+def test_a_missing_or_broken_student_is_named(student: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    (student / name).write_bytes((student / name).read_bytes()[:-30])
+    assert str(student) in fails(student, capsys)
+    (student / name).unlink()
+    error = fails(student, capsys)
+    assert name in error
+    assert "python -m train" in error

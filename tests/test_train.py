@@ -1,0 +1,246 @@
+"""Training: labels, encoding, what the same seed gives, and what a person can get wrong."""
+
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import run_module
+from hypothesis import given
+from hypothesis import strategies as st
+
+from train.__main__ import main
+from train.agentlib import best_tags, featurize
+from train.encoding import Vocabulary, encode, tags_of
+from train.errors import UserError
+from train.examples import Example, Slot
+from train.labels import Labels
+from train.training import legal_masks
+
+ROWS, POSITIONS = 256, 16
+
+LIGHT = (("domain", "light"),)
+EXAMPLES = (
+    Example("lamp on", "TurnOn", (Slot("name", 0, 4),), LIGHT),
+    Example("fan on", "TurnOn", (Slot("name", 0, 3),)),
+    Example("turn on the hall", "TurnOn", (Slot("area", 12, 16),)),
+    Example("set the lamp to 3", "Set", (Slot("name", 8, 12), Slot("level", 16, 17)), LIGHT),
+    Example("who are you", None),
+)
+LABELS = Labels.of(EXAMPLES)
+
+
+# ---- labels ----
+
+
+def test_labels_of_a_training_set() -> None:
+    assert LABELS.intents == ("Set", "TurnOn")
+    assert LABELS.slots == ("area", "level", "name")
+    assert LABELS.classes == ((0, LIGHT), (1, ()), (1, LIGHT), (None, ()))
+    assert LABELS.legal == ((1, 2), (0, 2))
+    assert LABELS.tags == 7
+    assert [LABELS.class_of(e) for e in EXAMPLES] == [2, 1, 1, 0, 3]
+    assert Labels.from_json(json.loads(json.dumps(LABELS.to_json()))) == LABELS
+
+
+def test_an_unseen_combination_gets_the_nearest_class_of_its_intent() -> None:
+    assert LABELS.class_of(Example("x", "TurnOn", (), (("domain", "light"), ("floor", "one")))) == 2
+    assert LABELS.class_of(Example("x", "Set")) == 0
+
+
+@pytest.mark.parametrize(
+    ("example", "named"),
+    [
+        (Example("x", "Open"), "intent 'Open' of valid"),
+        (Example("x", "Set", (Slot("color", 0, 1),)), "slot 'color' of valid"),
+    ],
+)
+def test_labels_that_training_lacks_are_named(example: Example, named: str) -> None:
+    with pytest.raises(UserError, match=named):
+        LABELS.require([EXAMPLES[0], example], "valid")
+
+
+def test_out_of_scope_needs_an_example() -> None:
+    with pytest.raises(UserError, match="out of scope"):
+        Labels.of(EXAMPLES[:4]).class_of(EXAMPLES[4])
+
+
+def test_legal_masks_have_a_bit_for_each_slot_of_an_intent() -> None:
+    assert legal_masks(LABELS) == [b"\x06", b"\x05"]
+
+
+# ---- spans, tags, spans ----
+
+
+def spans_of(tags: list[int], tokens: Any) -> list[tuple[int, int, int]]:
+    """(slot, first character, behind the last) of BIO tags."""
+    found: list[tuple[int, int, int]] = []
+    for tag, token in zip(tags, tokens, strict=True):
+        if tag % 2:
+            found.append((tag // 2, token.start, token.end))
+        elif tag:
+            slot, start, _ = found.pop()
+            assert slot == tag // 2 - 1, "an inside tag continues its own slot"
+            found.append((slot, start, token.end))
+    return found
+
+
+@given(st.lists(st.sampled_from(["turn", "Ünal's", "30", "küche", "日本", "x-y", "%", "4.5"]), min_size=1), st.data())
+def test_spans_survive_their_tags(words: list[str], data: st.DataObject) -> None:
+    text = " ".join(words)
+    tokens = featurize(text, ROWS, POSITIONS)
+    cuts = data.draw(st.lists(st.integers(0, len(tokens)), max_size=6).map(sorted))
+    slots = tuple(
+        Slot(data.draw(st.sampled_from(LABELS.slots)), tokens[a].start, tokens[b - 1].end)
+        for a, b in itertools.pairwise(cuts)
+        if a < b
+    )
+    tags = tags_of(Example(text, "Set", slots), tokens, LABELS)
+    assert spans_of(tags, tokens) == [(LABELS.slots.index(s.slot), s.start, s.end) for s in slots]
+
+
+def test_a_span_takes_the_words_that_it_touches() -> None:
+    text = "dim the kitchens now"
+    tags = tags_of(Example(text, "Set", (Slot("area", 9, 14),)), featurize(text, ROWS, POSITIONS), LABELS)
+    assert tags == [0, 0, 1, 0]
+
+
+def test_arrays_of_sentences() -> None:
+    vocabulary = Vocabulary(ROWS, POSITIONS)
+    long = Example("lamp " * 40, "TurnOn", (Slot("name", 0, 4), Slot("name", 195, 199)))
+    data = encode([*EXAMPLES, long, Example("!", None)], LABELS, vocabulary)
+    assert data.words.shape == data.tags.shape == (len(data), POSITIONS - 1)
+    assert data.lengths[: len(EXAMPLES)].tolist() == [2, 2, 4, 5, 3]
+    assert data.lengths[5] == POSITIONS - 1, "what does not fit is cut"
+    assert data.tags[0].tolist() == [LABELS.tag_of("name", begins=True)] + [0] + [-1] * (POSITIONS - 3)
+    assert data.words[0, 0] == data.words[3, 2] == data.words[5, 7], "a word is the same word everywhere"
+    assert data.words[0, 1] != data.words[0, 0]
+    pieces = vocabulary.pieces()
+    assert (pieces[0] == ROWS).all(), "no word has no pieces"
+    assert pieces.max() == ROWS
+    assert pieces.min() >= POSITIONS, "rows below are the positions'"
+
+
+@pytest.mark.parametrize("seed", [None, 3])
+def test_batches_hold_every_sentence_once(seed: int | None) -> None:
+    words = [" ".join("abcdefgh"[: 1 + i % 7]) for i in range(100)]
+    data = encode([Example(w, None) for w in words], Labels.of([EXAMPLES[4]]), Vocabulary(ROWS, POSITIONS))
+    batches = [b.tolist() for b in data.batches(16, seed)]
+    assert sorted(itertools.chain(*batches)) == list(range(100))
+    assert batches == [b.tolist() for b in data.batches(16, seed)]
+    assert all(np.ptp(data.lengths[b]) <= 2 for b in batches), "sentences of a batch are of similar length"
+
+
+@given(st.integers(0, 3), st.integers(1, 4), st.data())
+def test_best_tags_are_the_likeliest_legal_ones(legal: int, words: int, data: st.DataObject) -> None:
+    logits = np.array(
+        data.draw(st.lists(st.lists(st.integers(-128, 127), min_size=5, max_size=5), min_size=words, max_size=words)),
+        np.int8,
+    )
+
+    def is_legal(tags: tuple[int, ...]) -> bool:
+        inside = all(tag % 2 or tag == 0 or before in (tag - 1, tag) for before, tag in itertools.pairwise((0, *tags)))
+        return inside and all(tag == 0 or legal >> (tag - 1) // 2 & 1 for tag in tags)
+
+    def score(tags: tuple[int, ...]) -> int:
+        return sum(int(row[tag]) for row, tag in zip(logits, tags, strict=True))
+
+    found = tuple(int(t) for t in best_tags(logits, bytes([legal])))
+    assert is_legal(found)
+    assert score(found) == max(score(tags) for tags in itertools.product(range(5), repeat=words) if is_legal(tags))
+
+
+# ---- the command ----
+
+
+def write_data(folder: Path, **parts: str) -> Path:
+    """A data set folder; each part is the content of its file."""
+    folder.mkdir()
+    for part, content in parts.items():
+        (folder / f"{part}.jsonl").write_text(content, encoding="utf-8")
+    return folder
+
+
+def line(text: str, intent: str | None, *slots: tuple[str, int, int]) -> str:
+    spans = [{"slot": name, "start": start, "end": end} for name, start, end in slots]
+    return json.dumps({"text": text, "intent": intent, "slots": spans}) + "\n"
+
+
+GOOD = line("lamp on", "TurnOn", ("name", 0, 4)) + line("who are you", None)
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"train": GOOD + '{"text": "lamp on", \n'}, "train.jsonl:3: broken JSON"),
+        ({"train": GOOD, "test": '{"text": 5, "intent": null}'}, 'test.jsonl:1: "text" must be a string'),
+        ({"train": GOOD + line("lamp on", "TurnOn", ("name", 0, 4), ("area", 2, 7))}, "train.jsonl:3: slots"),
+        ({"train": GOOD + line("lamp on", "TurnOn", ("name", 4, 40))}, "outside the text"),
+        ({"train": GOOD, "valid": line("dim it", "Dim")}, "'Dim' of valid is missing in training"),
+        ({"train": GOOD, "test": line("all on", "TurnOn", ("scope", 0, 3))}, "'scope' of test is missing in training"),
+        ({"train": ""}, "training is empty"),
+        ({"train": "\n\n", "valid": GOOD}, "training is empty"),
+        ({"train": line("who are you", None)}, "no intent"),
+        ({"valid": GOOD}, "train.jsonl"),
+        ({}, "train.jsonl"),
+    ],
+)
+def test_bad_data_is_named_and_leaves_nothing(
+    parts: dict[str, str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_data(tmp_path / "mine", **parts)
+    assert main(["--data", str(folder), "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert message in error
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--data", "homes"], "'homes' is unknown"),
+        (["--data", "home", "--language", "xx"], "xx"),
+        (["--data", "snips", "--data-dir", "nowhere"], "nowhere"),
+        (["--size", "0"], "--size must be at least 1"),
+        (["--epochs", "-3"], "--epochs must be at least 1"),
+    ],
+)
+def test_bad_arguments_are_named(
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*arguments, "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert message in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_traceback_and_no_chatter_on_the_terminal() -> None:
+    done = run_module("train", "--data", "homes")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert not done.stdout
+
+
+def test_data_alone(tmp_path: Path) -> None:
+    arguments = ["data", "--size", "300", "--seed", "4", "--out"]
+    assert main([*arguments, str(tmp_path / "a")]) == main([*arguments, str(tmp_path / "b")]) == 0
+    names = sorted(path.name for path in (tmp_path / "a").iterdir())
+    assert {"train.jsonl", "valid.jsonl", "test.jsonl"} <= set(names)
+    for name in names:
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_what_training_leaves(agent_folder: Path) -> None:
+    record = json.loads((agent_folder / "student.json").read_text(encoding="utf-8"))
+    assert record["data"] == "home"
+    assert record["schedule"]["seed"] == record["provenance"]["data"]["seed"] == 1
+    history = record["history"]
+    assert [epoch["epoch"] for epoch in history] == [1, 2, 3, 4, 5]
+    assert [epoch["quantized"] for epoch in history][-1]
+    assert history[-1]["loss"] < history[0]["loss"]
+    assert history[-1]["valid_intent"] > 0.5, "it learns"
+    assert not list(agent_folder.glob("**/.*")), "no temporary file stays"
