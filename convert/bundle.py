@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import struct
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,6 +64,10 @@ def labels_section(labels: Labels, numeric_slots: Sequence[str], class_scale: fl
     """ub_labels_header and what it points to."""
     section = _Section("ub_labels_header")
     size = (len(labels.slots) + 7) // 8
+
+    def bits(flags: Iterable[bool]) -> bytes:
+        return sum(1 << i for i, flag in enumerate(flags) if flag).to_bytes(size, "little")
+
     steps = np.arange(256) * class_scale / calibration.temperature
     none = constants()["UB_NONE"]
     return section.header(
@@ -79,9 +83,8 @@ def labels_section(labels: Labels, numeric_slots: Sequence[str], class_scale: fl
         slot_mask=section.place(
             b"".join(sum(1 << s for s in legal).to_bytes(size, "little") for legal in labels.legal)
         ),
-        numeric_mask=section.place(
-            sum(1 << i for i, s in enumerate(labels.slots) if s in numeric_slots).to_bytes(size, "little")
-        ),
+        numeric_mask=section.place(bits(s in numeric_slots for s in labels.slots)),
+        single_mask=section.place(bits(i in labels.single for i in range(len(labels.slots)))),
         probability=section.array(np.round(65536 * np.exp(-steps)), "<u4"),
     )
 
@@ -124,6 +127,7 @@ def encoder_section(encoder: Encoder) -> bytes:
             "bias": section.array(m.bias, "<i4"),
             "multiplier": section.array(multipliers, "<i4"),
             "shift": section.array(shifts, "i1"),
+            "narrow": section.place(_narrow_rows(m.weights)),
             "rows": m.weights.shape[0],
             "columns": m.weights.shape[1],
             "channels": len(m.scales),
@@ -181,6 +185,13 @@ def encoder_section(encoder: Encoder) -> bytes:
         tag_head=matrix(encoder.tag_head),
         layer=section.place(layers, 4),
     )
+
+
+def _narrow_rows(weights: np.ndarray) -> bytes:
+    """A bit per row of int8 ``[rows, columns]``: whether the firmware may multiply its weights two at a time."""
+    rows, columns = weights.shape
+    fours = np.abs(np.pad(weights.astype(np.int64), ((0, 0), (0, -columns % 4)))).reshape(rows, -1, 4).sum(2)
+    return np.packbits((fours <= constants()["UB_NARROW"]).all(1), bitorder="little").tobytes()
 
 
 def attention_tables(layer: Layer) -> tuple[np.ndarray, np.ndarray]:

@@ -5,15 +5,16 @@
 #include "bytes.h"
 #include "crc.h"
 #include "encoder.h"
+#include "kernel.h"
 
 _Static_assert(sizeof(ub_header) == 16, "layout");
 _Static_assert(sizeof(ub_section) == 12, "layout");
-_Static_assert(sizeof(ub_labels_header) == 36, "layout");
+_Static_assert(sizeof(ub_labels_header) == 40, "layout");
 _Static_assert(sizeof(ub_features_header) == 12, "layout");
-_Static_assert(sizeof(ub_matrix) == 24, "layout");
+_Static_assert(sizeof(ub_matrix) == 28, "layout");
 _Static_assert(sizeof(ub_sum) == 20, "layout");
-_Static_assert(sizeof(ub_layer) == 6 * 24 + 2 * 20 + 2 * 8 + 2 * 4 + 8, "layout");
-_Static_assert(sizeof(ub_encoder_header) == 16 + 3 * 24 + 4, "layout");
+_Static_assert(sizeof(ub_layer) == 6 * 28 + 2 * 20 + 2 * 8 + 2 * 4 + 8, "layout");
+_Static_assert(sizeof(ub_encoder_header) == 16 + 3 * 28 + 4, "layout");
 _Static_assert(sizeof(ub_values_header) == 16 && sizeof(ub_value) == 8, "layout");
 _Static_assert(sizeof(ub_golden_header) == 8 && sizeof(ub_golden) == 16, "layout");
 
@@ -80,7 +81,8 @@ static bool open_labels(ub_agent *agent) {
       !string_table_holds(section, labels->implied, labels->classes) ||
       !holds(section, labels->class_intent, labels->classes, 2, 2) ||
       !holds(section, labels->slot_mask, (uint64_t)labels->intents * mask_bytes, 1, 1) ||
-      !holds(section, labels->numeric_mask, mask_bytes, 1, 1) || !holds(section, labels->probability, 256, 4, 4))
+      !holds(section, labels->numeric_mask, mask_bytes, 1, 1) || !holds(section, labels->single_mask, mask_bytes, 1, 1) ||
+      !holds(section, labels->probability, 256, 4, 4))
     return false;
   uint32_t least = 0;
   for (uint32_t i = 0; i < labels->classes; i++) {
@@ -115,7 +117,7 @@ static bool matrix_holds(const ub_agent *agent, const ub_matrix *m, uint32_t row
   if (m->rows != rows || m->columns != columns || (m->channels != 1 && m->channels != rows)) return false;
   if (!holds(&agent->sections[UB_FLATBUFFER], m->weights, (uint64_t)rows * columns, 1, 1) ||
       !holds(section, m->bias, rows, 4, 4) || !holds(section, m->multiplier, m->channels, 4, 4) ||
-      !holds(section, m->shift, m->channels, 1, 1))
+      !holds(section, m->shift, m->channels, 1, 1) || !holds(section, m->narrow, (rows + 7u) / 8u, 1, 1))
     return false;
   for (uint32_t i = 0; i < m->channels; i++)
     if (!scale_holds(ub_read_i32(section->bytes + m->multiplier, i), (int8_t)section->bytes[m->shift + i])) return false;
@@ -129,7 +131,8 @@ static bool matrix_holds(const ub_agent *agent, const ub_matrix *m, uint32_t row
 
 static bool sum_holds(const ub_sum *sum) {
   return scale_holds(sum->a_multiplier, sum->a_shift) && scale_holds(sum->b_multiplier, sum->b_shift) &&
-         scale_holds(sum->output_multiplier, sum->output_shift);
+         scale_holds(sum->output_multiplier, sum->output_shift) &&
+         (ub_is_half(sum->a_multiplier, sum->a_shift) || ub_is_half(sum->b_multiplier, sum->b_shift));
 }
 
 static bool layer_holds(const ub_agent *agent, const ub_layer *layer) {

@@ -62,6 +62,7 @@ typedef struct {
   uint32_t class_intent;  /* offset of uint16_t[classes]; UB_NONE: out of scope */
   uint32_t slot_mask;     /* offset of uint8_t[intents][(slots + 7) / 8]: bit s is set if the intent can carry slot s */
   uint32_t numeric_mask;  /* offset of uint8_t[(slots + 7) / 8]: slots whose digits are their value */
+  uint32_t single_mask;   /* offset of uint8_t[(slots + 7) / 8]: slots that stand at most once in a sentence */
   uint32_t probability;   /* offset of uint32_t[256]: exp(-d * scale / temperature) in 1/65536, d = 0 .. 255 steps */
 } ub_labels_header;
 
@@ -82,12 +83,15 @@ typedef struct {
   uint32_t bias;       /* offset of int32_t[rows] */
   uint32_t multiplier; /* offset of int32_t[channels]: significands in Q0.31 */
   uint32_t shift;      /* offset of int8_t[channels]: power-of-two exponents, left if positive */
+  uint32_t narrow;     /* offset of uint8_t[(rows + 7) / 8]: bit r is set if the magnitudes of weights 4i .. 4i + 3 of row r
+                          add up to at most UB_NARROW for every i */
   uint16_t rows;
   uint16_t columns;
   uint16_t channels;   /* rows (quantized per channel) or 1 (per tensor) */
   int8_t output_zero;
   int8_t output_min;   /* -128, or output_zero if a ReLU is fused in; the maximum is 127 */
 } ub_matrix;
+#define UB_NARROW 255
 
 /* out = requantize(scaled(a) + scaled(b)) + output_zero, as TFLite's int8 ADD */
 typedef struct {

@@ -7,13 +7,15 @@
 
 #if defined(__GNUC__)
 #define UB_ALIGNED(pointer, bytes) __builtin_assume_aligned((pointer), (bytes)) /* else rv32 loads byte by byte */
+#define UB_COPY(to, from, bytes) __builtin_memcpy((to), (from), (bytes))         /* memcpy() is a call if freestanding */
 #else
 #define UB_ALIGNED(pointer, bytes) (pointer)
+#define UB_COPY(to, from, bytes) memcpy((to), (from), (bytes))
 #endif
 
 static inline int32_t ub_read_i32(const uint8_t *array, uint32_t index) {
   int32_t value;
-  memcpy(&value, UB_ALIGNED(array + 4u * index, 4), sizeof value);
+  UB_COPY(&value, UB_ALIGNED(array + 4u * index, 4), sizeof value);
   return value;
 }
 
@@ -21,7 +23,7 @@ static inline uint32_t ub_read_u32(const uint8_t *array, uint32_t index) { retur
 
 static inline uint16_t ub_read_u16(const uint8_t *array, uint32_t index) {
   uint16_t value;
-  memcpy(&value, UB_ALIGNED(array + 2u * index, 2), sizeof value);
+  UB_COPY(&value, UB_ALIGNED(array + 2u * index, 2), sizeof value);
   return value;
 }
 

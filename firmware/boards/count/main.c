@@ -1,0 +1,169 @@
+/* Counts the instructions of the agent by kind of operation, on QEMU's virt machine, for `make bench`.
+ *
+ * The linker's --wrap puts the functions below around the agent's, which so run as they are (platformio.ini names them).
+ * A line of input is a sentence, or '#' and a number of positions, which are filled with random embeddings and encoded.
+ * Each is answered with one line of every kind and its instructions, behind the session's reply if there is one. */
+#include "../bare/board.h"
+#include "../bundle.h"
+#include "decode.h"
+#include "encoder.h"
+#include "kernel.h"
+
+#include <string.h>
+
+typedef enum { PROTOCOL, TEXT, EMBEDDING, DECODING, ENCODER, MATMUL, NORM, ADD, LOGITS, SOFTMAX, CONTEXT, KINDS } kind;
+static const char *const names[KINDS] = {"protocol", "text", "embedding", "decoding", "layers",  "matmul",
+                                         "norm",     "add",  "logits",    "softmax",  "context"};
+
+static uint32_t counts[KINDS];
+static kind current;    /* what is being executed ... */
+static uint32_t booked; /* ... and up to where it is counted */
+
+int main(void);
+void trap(uint32_t cause, uint32_t epc, uint32_t tval); /* called by start.S */
+
+static uint32_t instructions(void) {
+  uint32_t count;
+  __asm__ volatile("csrr %0, minstret" : "=r"(count) : : "memory");
+  return count;
+}
+
+static void enter(kind next) {
+  counts[current] += instructions() - booked;
+  current = next;
+  booked = instructions();
+}
+
+#define COUNT(kind, name, parameters, arguments) \
+  void __real_##name parameters;                 \
+  void __wrap_##name parameters;                 \
+  void __wrap_##name parameters {                \
+    const int outer = (int)current;              \
+    enter(kind);                                 \
+    __real_##name arguments;                     \
+    enter((unsigned)outer);                      \
+  }
+
+#define COUNT_RESULT(kind, result, name, parameters, arguments) \
+  result __real_##name parameters;                              \
+  result __wrap_##name parameters;                              \
+  result __wrap_##name parameters {                             \
+    const int outer = (int)current;                             \
+    enter(kind);                                                \
+    result const value = __real_##name arguments;               \
+    enter((unsigned)outer);                                     \
+    return value;                                               \
+  }
+
+COUNT_RESULT(TEXT, int32_t, ub_tokenize, (const uint8_t *text, size_t length, ub_token *tokens, uint32_t max),
+             (text, length, tokens, max))
+COUNT_RESULT(TEXT, uint32_t, ub_pieces,
+             (const uint8_t *text, const ub_token *token, uint16_t first, uint16_t rows, uint16_t *pieces),
+             (text, token, first, rows, pieces))
+COUNT_RESULT(EMBEDDING, const int8_t *, ub_embed,
+             (const ub_agent *a, const uint8_t *text, const ub_token *tokens, uint32_t count), (a, text, tokens, count))
+COUNT_RESULT(ENCODER, ub_logits, ub_encode, (const ub_agent *a, uint32_t positions), (a, positions))
+COUNT(DECODING, ub_decode, (const ub_agent *a, const uint8_t *text, const ub_logits *logits, ub_answer *answer),
+      (a, text, logits, answer))
+COUNT(MATMUL, ub_matmul,
+      (const ub_agent *a, const ub_matrix *m, const int8_t *x, uint32_t x_stride, uint32_t n, int8_t *y,
+       uint32_t y_stride),
+      (a, m, x, x_stride, n, y, y_stride))
+COUNT(NORM, ub_normalize, (const int8_t *x, int32_t zero, uint32_t n, uint32_t width, int8_t *h), (x, zero, n, width, h))
+COUNT(ADD, ub_add, (const ub_sum *sum, int8_t *x, const int8_t *y, uint32_t count), (sum, x, y, count))
+COUNT(LOGITS, ub_attention_logits,
+      (const ub_scale *scale, const int8_t *masked, const int8_t *q, const int8_t *k, uint32_t stride, uint32_t width,
+       uint32_t queries, uint32_t n, ub_attention *rows),
+      (scale, masked, q, k, stride, width, queries, n, rows))
+COUNT(SOFTMAX, ub_softmax, (const uint8_t *exponential, uint32_t queries, uint32_t n, ub_attention *rows),
+      (exponential, queries, n, rows))
+COUNT(CONTEXT, ub_attention_context,
+      (const ub_scale *scale, const ub_attention *rows, const int8_t *v, uint32_t stride, uint32_t width,
+       uint32_t queries, uint32_t n, int8_t *context),
+      (scale, rows, v, stride, width, queries, n, context))
+
+static ub_arena arena;
+static ub_agent agent;
+static ub_session session;
+static ub_board board;
+
+static void send(const char *text) {
+  while (*text != '\0') board_send((uint8_t)*text++);
+}
+
+static void send_number(uint32_t number) {
+  char digits[11] = {0};
+  char *first = digits + sizeof digits - 1;
+  do {
+    *--first = (char)('0' + number % 10);
+    number /= 10;
+  } while (number > 0);
+  send(first);
+}
+
+void trap(uint32_t cause, uint32_t epc, uint32_t tval) {
+  (void)epc, (void)tval;
+  send("#panic ");
+  send_number(cause);
+  send("\n");
+  board_reset();
+}
+
+static uint8_t reply[UB_MAX_REPLY + 1];
+static size_t reply_length;
+
+/* The session's reply waits until the counting is over: how fast a UART takes it is not the agent's doing. */
+static void keep(void *context, const uint8_t *bytes, size_t length) {
+  (void)context;
+  memcpy(reply, bytes, length);
+  reply_length = length;
+}
+
+static void answer(const uint8_t *line, size_t length) {
+  static int8_t embeddings[UB_MAX_POSITIONS * UB_MAX_WIDTH];
+  uint32_t positions = 0, state = 1;
+  for (size_t i = 1; line[0] == '#' && line[i] != '\n'; i++) positions = positions * 10 + line[i] - '0';
+  for (size_t i = 0; i < sizeof embeddings; i++) {
+    state = state * 1664525u + 1013904223u;
+    embeddings[i] = (int8_t)(state >> 24);
+  }
+  reply_length = 0;
+  memset(counts, 0, sizeof counts);
+  current = PROTOCOL;
+  booked = instructions();
+  if (positions > 0)
+    (void)ub_encode_embeddings(&agent, embeddings, positions);
+  else
+    ub_session_feed(&session, line, length);
+  enter(PROTOCOL);
+  for (size_t i = 0; i < reply_length; i++) board_send(reply[i]);
+  send("#count");
+  for (uint32_t i = 0; i < KINDS; i++) {
+    send(" ");
+    send(names[i]);
+    send("=");
+    send_number(counts[i]);
+  }
+  send("\n");
+}
+
+int main(void) {
+  board_start(&board);
+  board.write = keep;
+  const ub_status opened = ub_open(&agent, ub_bundle, (size_t)(ub_bundle_end - ub_bundle), &arena);
+  ub_session_start(&session, &board, opened == UB_OK ? &agent : NULL, opened);
+  for (size_t i = 0; i < reply_length; i++) board_send(reply[i]);
+  if (opened != UB_OK) board_reset();
+  for (size_t length = 0;;) {
+    static uint8_t line[UB_MAX_LINE + 1];
+    bool lost = false;
+    uint8_t bytes[BOARD_RECEIVE_BYTES];
+    const size_t received = board_receive(bytes, &lost);
+    for (size_t i = 0; i < received && length < sizeof line; i++) {
+      line[length++] = bytes[i];
+      if (bytes[i] != '\n') continue;
+      answer(line, length);
+      length = 0;
+    }
+  }
+}
