@@ -46,7 +46,10 @@ def run_module(*arguments: str | Path, **environment: str) -> subprocess.Complet
 
 def make_agent(folder: Path, *options: str | Path, **environment: str) -> Path:
     """Train and convert by the command line; options are those of training. Weak agents are welcome."""
-    for command in (["train", "--preset", "quick", "--out", folder, *options], ["convert", folder, "--most-loss", "1"]):
+    for command in (
+        ["train", "--preset", "quick", "--teacher", "none", "--out", folder, *options],
+        ["convert", folder, "--most-loss", "1"],
+    ):
         done = run_module(*command, **environment)
         assert done.returncode == 0, done.stdout + done.stderr
     return folder

@@ -1,7 +1,7 @@
 """The teacher: a pretrained sentence encoder (all-MiniLM-L6-v2 by default, or any BERT in Hugging Face's layout).
 
-Its lexical knowledge is distilled into the student's hashed pieces: a word's vector in the student must predict what the
-teacher makes of the word alone. So words that no training sentence has stand near those that mean the like.
+Its lexical knowledge is distilled into the student's hashed pieces: a word's vector in the student must predict what
+the teacher makes of the word alone. So words that no training sentence has stand near those that mean the like.
 """
 
 from __future__ import annotations
@@ -226,7 +226,8 @@ class JointTeacher:
                 progress(done, max(steps, done), total / done)
         self.teacher.cache.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial.npz")
-        np.savez(partial, **{str(i): np.asarray(v) for i, v in enumerate(variables)})
+        weights: dict[str, Any] = {str(i): np.asarray(v) for i, v in enumerate(variables)}
+        np.savez(partial, **weights)
         partial.replace(path)
 
     def label(self, texts: Sequence[str], batch: int = 64) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:

@@ -42,7 +42,7 @@ class Schedule:
     """Label smoothing of the class; little, for its probability decides on rejection."""
     tag_smoothing: float = 0.05
     swap: float = 0.15
-    """Share of words in open slots that are replaced by any other such word: what a name or item is, its neighbours tell."""
+    """Share of words in open slots that any other such word replaces: what a name or item is, its neighbours tell."""
     open_slot: int = 40
     """A slot with this many different words in training is open."""
     seed: int = 1
@@ -171,7 +171,7 @@ def train(
         variables += probe.trainable_variables
         known_pieces, known_vectors = tf.constant(lexical.pieces), tf.constant(lexical.vectors)
 
-    def lexical_loss() -> tf.Tensor:
+    def lexical_loss(lexical: LexicalTargets) -> tf.Tensor:
         chosen = tf.random.uniform((lexical.batch,), 0, len(lexical.pieces), tf.int32)
         guess = probe(student.word_vectors(tf.gather(known_pieces, chosen)))
         return tf.reduce_mean(tf.reduce_sum((guess - tf.gather(known_vectors, chosen)) ** 2, 1))
@@ -203,7 +203,7 @@ def train(
                 loss = smoothed_loss(class_logits, classes, schedule.class_smoothing)
                 loss += smoothed_loss(tag_logits, tags, schedule.tag_smoothing)
                 if lexical:
-                    loss += lexical.weight * lexical_loss()
+                    loss += lexical.weight * lexical_loss(lexical)
                 if soft:
                     guess_classes, guess_tags, _ = student(soft_words, rows, training=True)
                     divergence = soft_loss(
@@ -247,7 +247,7 @@ def _soft_batches(soft: SoftTargets, seed: int) -> Iterator[list[np.ndarray]]:
 
 
 def soft_loss(logits: tf.Tensor, targets: tf.Tensor, known: tf.Tensor, temperature: float) -> tf.Tensor:
-    """Cross-entropy with a teacher's softened distribution (Hinton et al. 2015), times T², over where ``known`` is not 0."""
+    """Cross-entropy with a teacher's softened distribution (Hinton et al. 2015), times T², where ``known`` is not 0."""
     p = tf.nn.softmax(tf.cast(targets, tf.float32) / temperature)
     loss = -tf.reduce_sum(p * tf.nn.log_softmax(logits / temperature), -1)
     here = tf.cast(known != 0, tf.float32)
