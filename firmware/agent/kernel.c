@@ -51,7 +51,7 @@ INLINE uint32_t leading_zeros(uint32_t x) {
 
 /* ---- matrices ------------------------------------------------------------------------------------------------ */
 
-/* Sums of two rows of weights at a block of positions. */
+/* Sums of two rows of weights at a block of positions: what fits into the registers of a RISC-V. */
 typedef struct {
   int32_t at[UB_BLOCK][2];
 } tile;
@@ -59,23 +59,22 @@ typedef struct {
 /* Loops of constant length over a tile must be unrolled, so that its sums stand in registers. */
 #define UNROLL _Pragma("GCC unroll 4")
 
-/* sums[p][r] += sum_c weights[r][c] * x[p][c]. Rows and positions are constants wherever speed matters. */
-INLINE void dot(uint32_t rows, uint32_t positions, const int8_t *weights, uint32_t weights_stride, const int8_t *x,
-                uint32_t x_stride, uint32_t columns, tile *sums) {
+/* sums[p][r] += sum_c weights[r][c] * x[p][c]. */
+INLINE void dot(uint32_t positions, const int8_t *weights, uint32_t weights_stride, const int8_t *x, uint32_t x_stride,
+                uint32_t columns, tile *sums) {
   tile sum = *sums;
   uint32_t c = 0;
   for (; c + 4 <= columns; c += 4, weights += 4, x += 4) {
     UNROLL for (uint32_t p = 0; p < positions; p++) {
-      UNROLL for (uint32_t r = 0; r < rows; r++) {
-        const int8_t *const w = weights + r * weights_stride, *const a = x + p * x_stride;
-        sum.at[p][r] += w[0] * a[0] + w[1] * a[1] + w[2] * a[2] + w[3] * a[3];
-      }
+      const int8_t *const w = weights + weights_stride, *const a = x + p * x_stride;
+      sum.at[p][0] += weights[0] * a[0] + weights[1] * a[1] + weights[2] * a[2] + weights[3] * a[3];
+      sum.at[p][1] += w[0] * a[0] + w[1] * a[1] + w[2] * a[2] + w[3] * a[3];
     }
   }
+  *sums = sum;
   for (; c < columns; c++, weights++, x++)
     for (uint32_t p = 0; p < positions; p++)
-      for (uint32_t r = 0; r < rows; r++) sum.at[p][r] += weights[r * weights_stride] * x[p * x_stride];
-  *sums = sum;
+      for (uint32_t r = 0; r < 2; r++) sums->at[p][r] += weights[r * weights_stride] * x[p * x_stride];
 }
 
 /* Four columns of a position, packed so that two multiplications give the sum of four products.
@@ -111,12 +110,13 @@ static void pack(const int8_t *x, uint32_t x_stride, uint32_t positions, uint32_
 }
 
 /* dot() of two narrow rows whose bytes are aligned to words. */
-INLINE void dot_packed(uint32_t positions, const int8_t *weights, const packed *x, uint32_t columns, tile *sums) {
+INLINE void dot_packed(uint32_t positions, const int8_t *weights, uint32_t weights_stride, const packed *x,
+                       uint32_t columns, tile *sums) {
   const uint8_t *bytes = (const uint8_t *)weights, *const end = bytes + columns;
   tile sum = *sums;
   for (; bytes != end; bytes += 4, x += positions) {
     const uint32_t all0 = ub_read_u32(bytes, 0) ^ BYTES_128, odd0 = all0 >> 8 & ODD_BYTES;
-    const uint32_t all1 = ub_read_u32(bytes + columns, 0) ^ BYTES_128, odd1 = all1 >> 8 & ODD_BYTES;
+    const uint32_t all1 = ub_read_u32(bytes + weights_stride, 0) ^ BYTES_128, odd1 = all1 >> 8 & ODD_BYTES;
     UNROLL for (uint32_t p = 0; p < positions; p++) {
       sum.at[p][0] += (int32_t)(all0 * x[p].all + odd0 * x[p].odd + x[p].bias) >> 16;
       sum.at[p][1] += (int32_t)(all1 * x[p].all + odd1 * x[p].odd + x[p].bias) >> 16;
@@ -128,43 +128,55 @@ INLINE void dot_packed(uint32_t positions, const int8_t *weights, const packed *
 /* Rows of weights that are computed in one go: those of a byte of ub_matrix.narrow. */
 #define GROUP_ROWS 8
 
-/* Inputs of a matrix at a block of positions. */
+/* Up to GROUP_ROWS rows of weights, or of keys, and inputs at up to UB_BLOCK positions. */
 typedef struct {
-  const int8_t *x;
-  uint32_t x_stride;
+  const int8_t *weights; /* [rows][columns], weights_stride apart */
+  const uint8_t *bias;   /* int32_t[rows] */
+  const int8_t *x;       /* [positions][columns], x_stride apart */
   const packed *packed_x;
-} block;
+  uint32_t rows, columns, weights_stride, x_stride;
+  uint32_t narrow; /* a bit per row */
+} group;
 
-/* sums[i] = bias + weights x of the rows 2i and 2i + 1, of which the last may be missing. */
-INLINE void dot_group(uint32_t positions, uint32_t rows, const int8_t *weights, uint32_t columns, uint32_t narrow,
-                      const uint8_t *bias, const block *in, tile *sums) {
-  for (; rows >= 2; rows -= 2, narrow >>= 2, bias += 8, weights += 2 * columns, sums++) {
+/* sums[i] = bias + weights x of the rows 2i and 2i + 1; an odd last row stands for two. */
+INLINE void dot_group(uint32_t positions, const group *g, tile *sums) {
+  const int8_t *weights = g->weights;
+  for (uint32_t row = 0; row < g->rows; row += 2, weights += 2 * g->weights_stride, sums++) {
+    const uint32_t second = g->rows - row > 1, stride = second ? g->weights_stride : 0;
     UNROLL for (uint32_t p = 0; p < positions; p++) {
-      sums->at[p][0] = ub_read_i32(bias, 0);
-      sums->at[p][1] = ub_read_i32(bias, 1);
+      sums->at[p][0] = ub_read_i32(g->bias, row);
+      sums->at[p][1] = ub_read_i32(g->bias, row + second);
     }
-    if ((narrow & 3) == 3)
-      dot_packed(positions, weights, in->packed_x, columns, sums);
+    if ((g->narrow >> row & 3) == 3)
+      dot_packed(positions, weights, stride, g->packed_x, g->columns, sums);
     else
-      dot(2, positions, weights, columns, in->x, in->x_stride, columns, sums);
+      dot(positions, weights, stride, g->x, g->x_stride, g->columns, sums);
   }
-  if (rows == 0) return;
-  for (uint32_t p = 0; p < positions; p++) sums->at[p][0] = ub_read_i32(bias, 0);
-  dot(1, positions, weights, columns, in->x, in->x_stride, columns, sums);
 }
 
 /* Functions of their own, so that registers are spent on nothing but the sums. (For the same reason library.json keeps
  * GCC from scheduling instructions before it has allotted registers: 7% fewer of them on rv32imc.) */
-#define DOT_GROUP(positions)                                                                                         \
-  static __attribute__((noinline)) void dot_group_##positions(uint32_t rows, const int8_t *weights, uint32_t columns, \
-                                                              uint32_t narrow, const uint8_t *bias, const block *in, \
-                                                              tile *sums) {                                          \
-    dot_group(positions, rows, weights, columns, narrow, bias, in, sums);                                            \
+#define NOINLINE static __attribute__((noinline))
+NOINLINE void dot_group_1(const group *g, tile *sums) { dot_group(1, g, sums); }
+NOINLINE void dot_group_2(const group *g, tile *sums) { dot_group(2, g, sums); }
+NOINLINE void dot_group_3(const group *g, tile *sums) { dot_group(3, g, sums); }
+NOINLINE void dot_group_4(const group *g, tile *sums) { dot_group(4, g, sums); }
+
+static void dot_group_at(uint32_t positions, const group *g, tile *sums) {
+  switch (positions) {
+    case 1: dot_group_1(g, sums); break;
+    case 2: dot_group_2(g, sums); break;
+    case 3: dot_group_3(g, sums); break;
+    default: dot_group_4(g, sums);
   }
-DOT_GROUP(1)
-DOT_GROUP(2)
-DOT_GROUP(3)
-DOT_GROUP(4)
+}
+
+/* Requantizes the sums of one row of weights at a block of positions. */
+INLINE void store_column(uint32_t positions, const int32_t *sum, multiplier scale, int32_t zero, int32_t least,
+                         int8_t *y, uint32_t y_stride) {
+  UNROLL for (uint32_t p = 0; p < positions; p++, y += y_stride)
+    store(y, ub_clamp(requantize(sum[2 * p], scale) + zero, least, 127));
+}
 
 void ub_matmul(const ub_agent *agent, const ub_matrix *m, const int8_t *x, uint32_t x_stride, uint32_t n, int8_t *y,
                uint32_t y_stride) {
@@ -177,28 +189,23 @@ void ub_matmul(const ub_agent *agent, const ub_matrix *m, const int8_t *x, uint3
   multiplier scale = prepare(ub_read_i32(section + m->multiplier, 0), (int8_t)section[m->shift]);
   for (; n > 0; x += UB_BLOCK * x_stride, y += UB_BLOCK * y_stride) {
     const uint32_t positions = n < UB_BLOCK ? n : UB_BLOCK;
-    const block in = {x, x_stride, packed_x};
     n -= positions;
     if (aligned) pack(x, x_stride, positions, columns, packed_x);
     for (uint32_t row = 0; row < m->rows; row += GROUP_ROWS) {
       const uint32_t rows = m->rows - row < GROUP_ROWS ? m->rows - row : GROUP_ROWS;
-      const uint32_t narrow = aligned ? section[m->narrow + row / GROUP_ROWS] : 0;
-      const uint8_t *const bias = section + m->bias + 4 * row;
-      const int8_t *const w = weights + row * columns;
+      const group g = {.weights = weights + row * columns, .weights_stride = columns, .rows = rows, .columns = columns,
+                       .bias = section + m->bias + 4 * row, .x = x, .x_stride = x_stride, .packed_x = packed_x,
+                       .narrow = aligned ? section[m->narrow + row / GROUP_ROWS] : 0};
       tile sums[GROUP_ROWS / 2];
-      switch (positions) {
-        case 1: dot_group_1(rows, w, columns, narrow, bias, &in, sums); break;
-        case 2: dot_group_2(rows, w, columns, narrow, bias, &in, sums); break;
-        case 3: dot_group_3(rows, w, columns, narrow, bias, &in, sums); break;
-        default: dot_group_4(rows, w, columns, narrow, bias, &in, sums);
-      }
+      dot_group_at(positions, &g, sums);
       for (uint32_t r = 0; r < rows; r++) {
         if (m->channels > 1)
           scale = prepare(ub_read_i32(section + m->multiplier, row + r), (int8_t)section[m->shift + row + r]);
-        int8_t *out = y + row + r;
-        const int32_t *sum = &sums[r / 2].at[0][r % 2];
-        for (uint32_t p = 0; p < positions; p++, out += y_stride, sum += 2)
-          store(out, ub_clamp(requantize(*sum, scale) + zero, least, 127));
+        const int32_t *const sum = &sums[r / 2].at[0][r % 2];
+        if (positions == UB_BLOCK)
+          store_column(UB_BLOCK, sum, scale, zero, least, y + row + r, y_stride);
+        else
+          store_column(positions, sum, scale, zero, least, y + row + r, y_stride);
       }
     }
   }
@@ -244,7 +251,7 @@ static int32_t inverse_sqrt(int32_t x, int32_t *exponent) {
 void ub_normalize(const int8_t *x, int32_t zero, uint32_t n, uint32_t width, int8_t *h) {
   for (uint32_t p = 0; p < n; p++, x += width, h += width) {
     int32_t square = 0, exponent;
-    for (uint32_t i = 0; i < width; i++) square += (x[i] - zero) * (x[i] - zero);
+    UNROLL for (uint32_t i = 0; i < width; i++) square += (x[i] - zero) * (x[i] - zero);
     const int32_t significand = inverse_sqrt(square, &exponent);
     exponent += 7;
     const int32_t left = exponent > 0 ? exponent : 0;
@@ -270,33 +277,19 @@ void ub_add(const ub_sum *sum, int8_t *x, const int8_t *y, uint32_t count) {
 
 /* ---- attention ----------------------------------------------------------------------------------------------- */
 
-#define DOT_KEYS(queries)                                                                                        \
-  static __attribute__((noinline)) void dot_keys_##queries(const int8_t *k, uint32_t k_stride, const int8_t *q, \
-                                                           uint32_t q_stride, uint32_t width, tile *sums) {      \
-    *sums = (tile){{{0}}};                                                                                       \
-    dot(2, queries, k, k_stride, q, q_stride, width, sums);                                                      \
-  }
-DOT_KEYS(1)
-DOT_KEYS(2)
-DOT_KEYS(3)
-DOT_KEYS(4)
-
 void ub_attention_logits(const ub_scale *scale, const int8_t *masked, const int8_t *q, const int8_t *k, uint32_t stride,
                          uint32_t width, uint32_t queries, uint32_t n, ub_attention *rows) {
+  static const _Alignas(4) uint8_t no_bias[4 * GROUP_ROWS] = {0};
   const multiplier logits = prepare(scale->multiplier, scale->shift);
-  for (uint32_t j = 0; j < n; j += 2) {
-    const uint32_t keys = n - j < 2 ? 1 : 2, key_stride = keys < 2 ? 0 : stride; /* the last may stand for two */
-    const int8_t *const key = k + j * stride;
-    tile sums;
-    switch (queries) {
-      case 1: dot_keys_1(key, key_stride, q, stride, width, &sums); break;
-      case 2: dot_keys_2(key, key_stride, q, stride, width, &sums); break;
-      case 3: dot_keys_3(key, key_stride, q, stride, width, &sums); break;
-      default: dot_keys_4(key, key_stride, q, stride, width, &sums);
-    }
+  for (uint32_t j = 0; j < n; j += GROUP_ROWS) {
+    const uint32_t keys = n - j < GROUP_ROWS ? n - j : GROUP_ROWS;
+    const group g = {.weights = k + j * stride, .weights_stride = stride, .rows = keys, .columns = width,
+                     .bias = no_bias, .x = q, .x_stride = stride};
+    tile sums[GROUP_ROWS / 2];
+    dot_group_at(queries, &g, sums);
     for (uint32_t i = 0; i < queries; i++)
       for (uint32_t r = 0; r < keys; r++)
-        store(&rows->logits[i][j + r], masked[ub_clamp(requantize(sums.at[i][r], logits), -128, 127)]);
+        store(&rows->logits[i][j + r], masked[ub_clamp(requantize(sums[r / 2].at[i][r % 2], logits), -128, 127)]);
   }
 }
 
@@ -378,15 +371,22 @@ INLINE void weigh(uint32_t queries, const ub_attention *rows, const uint8_t *v, 
   }
 }
 
-#define WEIGH(queries)                                                                                               \
-  static __attribute__((noinline)) void weigh_##queries(const ub_attention *rows, const uint8_t *v, uint32_t stride, \
-                                                        uint32_t from, uint32_t end, int32_t sums[UB_BLOCK][4]) {    \
-    weigh(queries, rows, v, stride, from, end, sums);                                                                \
-  }
-WEIGH(1)
-WEIGH(2)
-WEIGH(3)
-WEIGH(4)
+NOINLINE void weigh_1(const ub_attention *rows, const uint8_t *v, uint32_t stride, uint32_t from, uint32_t end,
+                      int32_t sums[UB_BLOCK][4]) {
+  weigh(1, rows, v, stride, from, end, sums);
+}
+NOINLINE void weigh_2(const ub_attention *rows, const uint8_t *v, uint32_t stride, uint32_t from, uint32_t end,
+                      int32_t sums[UB_BLOCK][4]) {
+  weigh(2, rows, v, stride, from, end, sums);
+}
+NOINLINE void weigh_3(const ub_attention *rows, const uint8_t *v, uint32_t stride, uint32_t from, uint32_t end,
+                      int32_t sums[UB_BLOCK][4]) {
+  weigh(3, rows, v, stride, from, end, sums);
+}
+NOINLINE void weigh_4(const ub_attention *rows, const uint8_t *v, uint32_t stride, uint32_t from, uint32_t end,
+                      int32_t sums[UB_BLOCK][4]) {
+  weigh(4, rows, v, stride, from, end, sums);
+}
 
 void ub_attention_context(const ub_scale *scale, const ub_attention *rows, const int8_t *v, uint32_t stride,
                           uint32_t width, uint32_t queries, uint32_t n, int8_t *context) {
