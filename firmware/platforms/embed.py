@@ -1,9 +1,10 @@
-"""PlatformIO's extra script that puts the agent bundle into the firmware (firmware/boards/bundle.S).
+"""PlatformIO's extra script that puts the agent bundle into the firmware (bundle.S of the boards or of the IDF component).
 
 Option custom_bundle: the bundle's path, from the project's root. The environment variable UTTERBIT_BUNDLE overrides it.
 """
 
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -31,4 +32,16 @@ def embed(env: Any, node: Any) -> Any:
     return compiled
 
 
-env.AddBuildMiddleware(embed, "*bundle.S")
+def embed_by_cmake() -> None:
+    """Name CMake a copy that keeps its path, so that another bundle needs no new configuration, only bundle.S anew."""
+    copy = Path(env.subst("$BUILD_DIR"), "agent.bundle")
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(bundle, copy)
+    os.environ["UTTERBIT_BUNDLE"] = str(copy)
+    env.Depends("$BUILD_DIR/firmware/agent/idf/bundle.S.o", env.File(str(copy)))
+
+
+if "espidf" not in env.GetProjectOption("framework", []):
+    env.AddBuildMiddleware(embed, "*bundle.S")
+elif needed:
+    embed_by_cmake()

@@ -1,0 +1,44 @@
+#include "console.h"
+#include "driver/uart.h"
+#include "esp_err.h"
+#include "freertos/FreeRTOS.h"
+#include "freertos/queue.h"
+#include "sdkconfig.h"
+
+#define PORT UART_NUM_0
+#define RECEIVE_BYTES 2048 /* four requests */
+#define SEND_BYTES 2048    /* a reply, so that the agent need not wait for the line */
+#define EVENTS 16
+
+static QueueHandle_t events;
+
+static void write_all(void *context, const uint8_t *bytes, size_t length) {
+  (void)context;
+  uart_write_bytes(PORT, bytes, length);
+}
+
+static size_t read_some(uint8_t *bytes, size_t size, bool *lost) {
+  int length = uart_read_bytes(PORT, bytes, size, 0);
+  while (length <= 0 && !*lost) {
+    uart_event_t event;
+    xQueueReceive(events, &event, portMAX_DELAY);
+    *lost = event.type == UART_FIFO_OVF;
+    length = uart_read_bytes(PORT, bytes, size, 0);
+  }
+  return length > 0 ? (size_t)length : 0;
+}
+
+const console *uart_console(void) {
+  static const console uart = {.write = write_all, .read = read_some};
+  const uart_config_t config = {
+      .baud_rate = CONFIG_ESP_CONSOLE_UART_BAUDRATE,
+      .data_bits = UART_DATA_8_BITS,
+      .parity = UART_PARITY_DISABLE,
+      .stop_bits = UART_STOP_BITS_1,
+      .flow_ctrl = UART_HW_FLOWCTRL_DISABLE,
+      .source_clk = UART_SCLK_DEFAULT,
+  };
+  ESP_ERROR_CHECK(uart_driver_install(PORT, RECEIVE_BYTES, SEND_BYTES, EVENTS, &events, 0));
+  ESP_ERROR_CHECK(uart_param_config(PORT, &config));
+  return &uart;
+}
