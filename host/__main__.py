@@ -18,16 +18,17 @@ from typing import Any
 from rich.console import Console
 from rich.progress import DownloadColumn, Progress, TransferSpeedColumn, track
 
-import host.evaluation
+import train.metrics
 from host import display
 from host.boards import PROJECT, board_choices
 from host.client import Client, Settings
 from host.errors import AgentError, BoardError
-from host.evaluation import Percentiles, Prediction, measure, outcome_of, predict
+from host.evaluation import outcome_of, predict
 from host.protocol import prompt_payload
 from host.update import bundle_crc, read_bundle, send_update
 from train.errors import UserError
 from train.examples import Example, example_to_json, read_jsonl, write_atomic
+from train.metrics import Percentiles, Prediction, measure
 
 DEFAULT_BUNDLE = PROJECT / "build" / "home" / "agent.bundle"
 CHAT_HISTORY = "~/.utterbit_history"
@@ -296,8 +297,8 @@ def build_parser() -> argparse.ArgumentParser:
         "--board",
         default=os.environ.get("UTTERBIT_BOARD", "native"),
         metavar="BOARD",
-        help="native (the firmware as a process), sim (in a simulated ESP32-C3), a serial port, or one of "
-        "pyserial's URLs; default: $UTTERBIT_BOARD, else native",
+        help="native (the firmware as a process), sim (in a simulated ESP32-C3), auto (the one serial port that a "
+        "board is plugged into), a serial port, or one of pyserial's URLs; default: $UTTERBIT_BOARD, else native",
     )
     common.add_argument(
         "--timeout",
@@ -336,7 +337,7 @@ def build_parser() -> argparse.ArgumentParser:
     command = add(
         "eval",
         evaluate,
-        description=host.evaluation.__doc__,
+        description=train.metrics.__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command.add_argument("file", type=Path, metavar="FILE.jsonl", help="labelled sentences, one JSON object a line")

@@ -108,7 +108,7 @@ class Board:
 
 
 def open_board(name: str, *, baud: int = 115200, bundle: Path | None = None, flash: Path | None = None) -> Board:
-    """Open ``native``, ``sim``, a serial port or one of pyserial's URLs.
+    """Open ``native``, ``sim``, ``auto`` (the one port with a board), a serial port or one of pyserial's URLs.
 
     bundle: an agent to run instead of the built-in one; ``native`` only. flash: the file that keeps what is
     updated; ``native`` only, which has no flash otherwise.
@@ -122,6 +122,8 @@ def open_board(name: str, *, baud: int = 115200, bundle: Path | None = None, fla
         return _open_native(bundle, flash)
     if name == "sim":
         return _open_sim()
+    if name == "auto":
+        name = only_port()
     with ExitStack() as stack:
         port = stack.enter_context(_open_port(name, baud))
         return Board(name, port, 2.0, stack.pop_all())
@@ -266,6 +268,17 @@ def board_choices() -> list[BoardChoice]:
     for port in sorted(list_ports.comports()):
         choices.append(BoardChoice(port.device, port.description, True))
     return choices
+
+
+def only_port() -> str:
+    """The one serial port that a board is plugged into. Raises NoBoardError if there are none or several."""
+    ports = sorted(port for port in list_ports.comports() if port.vid is not None)
+    if not ports:
+        raise NoBoardError("no board is plugged in: no USB serial port was found (native and sim need none)")
+    if len(ports) > 1:
+        names = ", ".join(f"{port.device} ({port.description})" for port in ports)
+        raise NoBoardError(f"several boards are plugged in, name one of them with --board: {names}")
+    return str(ports[0].device)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -17,9 +17,10 @@ from host import display
 from host.boards import SIM_ELF
 from host.client import Answer, Client, Info, Stats
 from host.errors import AgentError, BoardError
-from host.evaluation import Metrics, Percentiles, measure, outcome_of, predict
+from host.evaluation import outcome_of, predict
 from train.errors import UserError
 from train.examples import Example, read_jsonl, write_atomic
+from train.metrics import Metrics, Percentiles, measure
 
 SENTENCES = {
     "home-en": (

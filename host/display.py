@@ -12,8 +12,8 @@ from rich.text import Text
 from host.boards import BoardChoice
 from host.client import Answer
 from host.errors import AgentError
-from host.evaluation import Metrics, Prediction, confusions, is_exact
 from train.examples import Example, Slot
+from train.metrics import Metrics, Prediction, confusions, is_exact
 
 _SLOT_STYLES = ("bold cyan", "bold magenta", "bold yellow", "bold green", "bold blue")
 _CONFUSIONS = 8
