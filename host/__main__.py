@@ -29,7 +29,6 @@ from host.update import bundle_crc, read_bundle, send_update
 from train.errors import UserError
 from train.examples import Example, example_to_json, read_jsonl, write_atomic
 from train.metrics import Percentiles, Prediction, measure
-from train.metrics import Percentiles, Prediction, measure
 
 DEFAULT_BUNDLE = PROJECT / "build" / "home" / "agent.bundle"
 CHAT_HISTORY = "~/.utterbit_history"

@@ -13,9 +13,10 @@ from expectation import expected_answer, given_answer
 from hil.bench import Bench
 from host.client import Answer
 from host.errors import AgentError
-from host.evaluation import Percentiles, Prediction, measure, outcome_of
+from host.evaluation import outcome_of, prediction_of
 from host.protocol import MAX_REPLY_BYTES, MAX_REQUEST_BYTES, VERSION, Decoder, Hello, Reply
 from host.update import bundle_crc, send_update
+from train.metrics import Percentiles, measure
 
 Record = Callable[[str, object], None]
 
@@ -116,7 +117,7 @@ def test_accuracy_on_a_sample(bench: Bench, record: Record) -> None:
     for example in sample:
         outcome = outcome_of(bench.client, example.text)
         assert given_answer(outcome) == expected_answer(bench.reference, example.text), example.text
-        outcomes.append(Prediction.of(outcome))
+        outcomes.append(prediction_of(outcome))
     metrics = measure(sample, outcomes)
     record("sentences", f"{size}, all answered as on this machine")
     for name in ("intent_accuracy", "slot_f1", "exact"):
