@@ -1,0 +1,332 @@
+"""The firmware's encoder against TFLite Micro, value for value; its arithmetic over whole ranges; its limits."""
+
+import itertools
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import cffi
+import flatbuffers
+import numpy as np
+import pytest
+from ai_edge_litert import schema_py_generated as schema
+from conftest import ROOT
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tflite_micro import runtime
+
+from convert.bundle import Calibration, assemble, features_section, golden_section, labels_section, values_section
+from convert.fixed_point import high_mul, quantize_multiplier, requantize, rounding_shift, sum_multipliers
+from convert.flatbuffer import convert
+from convert.reference import Reference
+from train.agentlib import Agent
+from train.examples import Example, Slot
+from train.labels import Labels
+from train.student import Shape, Student
+
+AGENT = ROOT / "firmware" / "agent"
+SOURCES = sorted(AGENT.glob("*.c"))
+STRICT = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-Wshadow", "-Wconversion"]
+RISCV = ["-march=rv32imc", "-mabi=ilp32", "-misa-spec=2.2", "--specs=picolibc.specs", "-ffreestanding"]
+KB = 1024
+
+MOST_STACK = 2 * KB
+MOST_CODE = 20 * KB
+LEAF_STACK = 64
+"""Bytes allowed to a function of the C library (memcpy and its like), which is not in the call graph."""
+
+
+def tool(name: str, package: str) -> str:
+    """A program's path; the test is left out where it is missing."""
+    path = shutil.which(name)
+    if path is None:
+        pytest.skip(f"no {name}: apt install {package}")
+    return path
+
+
+# ---- the whole encoder ----
+
+
+def random_bundle(seed: int, **sizes: Any) -> tuple[Agent, Reference]:
+    """A student that never learned, in both engines."""
+    examples = [Example(f"word{i} and more", f"I{i}", (Slot(f"s{i % 4}", 0, 4),)) for i in range(7)]
+    labels = Labels.of([*examples, Example("nothing", None)])
+    student = Student(Shape(len(labels.classes), labels.tags, rows=128, **sizes))
+    rng = np.random.default_rng(seed)
+    for name, matrix in student.matrices.items():
+        spread = rng.choice([0.3, 1.0])  # some matrices narrow, some wide
+        matrix.assign(rng.laplace(size=matrix.shape) * spread / np.sqrt(matrix.shape[0]))
+        if name in student.biases:
+            student.biases[name].assign(rng.normal(size=matrix.shape[1]) * 0.1)
+    for limits in student.ranges.values():
+        if not limits.fixed:
+            limits.limit.assign(3.0 * rng.uniform(0.5, 1.5))
+    student.start_quantizing()
+    flatbuffer = convert(student)
+    table = rng.integers(-7, 8, (128, student.shape.embed))
+    content = assemble(
+        {"name": "random"},
+        labels=labels_section(labels, [], 0.1, Calibration(1.0, 0.5)),
+        features=features_section(table, student.shape.positions, 4),
+        values=values_section(labels, {}, []),
+        golden=golden_section([]),
+        flatbuffer=flatbuffer,
+    )
+    return Agent(content), Reference(flatbuffer)
+
+
+def assert_same(agent: Agent, reference: Reference, seed: int) -> None:
+    """Both engines agree at sentences of every length, loud and quiet."""
+    rng = np.random.default_rng(seed)
+    _, positions, embed = reference.shape
+    for n, loudness in itertools.product(range(1, positions + 1), (1, 16)):
+        embeddings = (rng.integers(-128, 128, (n, embed)) // loudness).astype(np.int8)
+        ours, theirs = agent.encode(embeddings), reference.encode(embeddings)
+        np.testing.assert_array_equal(ours[0], theirs[0], err_msg=f"classes of {n} positions")
+        np.testing.assert_array_equal(ours[1], theirs[1], err_msg=f"tags of {n} positions")
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {"positions": 33, "hidden": (96, 40), "heads": (4, 1)},
+        {"positions": 9, "embed": 6, "width": 21, "head_width": 5, "heads": (3, 2), "hidden": (13, 50), "kernel": 5},
+        {"positions": 64, "embed": 8, "width": 12, "head_width": 4, "heads": (1,), "hidden": (7,), "kernel": 1},
+        {
+            "positions": 12,
+            "embed": 10,
+            "width": 30,
+            "head_width": 6,
+            "heads": (2,),
+            "hidden": (32,),
+            "per_channel": True,
+        },
+    ],
+    ids=["default", "odd", "long", "per-channel"],
+)
+def test_every_value_is_tflite_micros(sizes: dict[str, Any]) -> None:
+    assert_same(*random_bundle(3, **sizes), seed=4)
+
+
+def test_every_value_of_a_trained_agent(bundle: Path, agent_folder: Path) -> None:
+    assert_same(Agent(bundle.read_bytes()), Reference((agent_folder / "student.tflite").read_bytes()), seed=5)
+
+
+# ---- arithmetic ----
+
+
+@pytest.fixture(scope="session")
+def probe(tmp_path_factory: pytest.TempPathFactory) -> tuple[cffi.FFI, Any]:
+    """tests/engine_probe.c, with undefined behaviour a crash."""
+    path = tmp_path_factory.mktemp("probe") / "probe.so"
+    source = ROOT / "tests" / "engine_probe.c"
+    command = [tool("gcc", "gcc"), *STRICT, "-fsanitize=undefined", "-fsanitize-undefined-trap-on-error", "-shared"]
+    subprocess.run([*command, "-fPIC", f"-I{AGENT}", "-o", path, source], check=True)
+    interface = cffi.FFI()
+    declarations = re.findall(r"^void probe_\w+\([^)]*\);", source.read_text(), re.M)
+    interface.cdef("".join(declarations))
+    return interface, interface.dlopen(str(path))
+
+
+def int32s(interface: cffi.FFI, count: int) -> tuple[np.ndarray, Any]:
+    """An array and its pointer."""
+    array = np.zeros(count, np.int32)
+    return array, interface.cast("int32_t *", interface.from_buffer(array))
+
+
+@pytest.mark.parametrize("scale", [0.999, 0.5, 0.4999, 0.0137, 1 / 1024, 3e-5, 2.0**-31, 0.0])
+def test_requantize_is_tflites_over_all_sums_of_a_row(probe: tuple[cffi.FFI, Any], scale: float) -> None:
+    """Of 64 products of int8 and a bias as large: ±2^21."""
+    interface, c = probe
+    significand, shift = quantize_multiplier(scale)
+    first, count = -(2**21), 2**22
+    ours, pointer = int32s(interface, count)
+    c.probe_requantize(first, count, significand, shift, pointer)
+    np.testing.assert_array_equal(ours, requantize(np.arange(first, first + count), (significand, shift)))
+
+
+def inverse_sqrt(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """GetInvSqrtQuantizedMultiplierExp of TFLite, in int64: every intermediate is checked to fit into 32 bits."""
+
+    def fits(y: np.ndarray) -> np.ndarray:
+        assert np.abs(y).max() < 2**31
+        return y
+
+    pairs = np.zeros_like(x)
+    for k in range(1, 16):
+        pairs = np.where(x << (2 * k) < 2**29, k, pairs)
+    right = 11 - pairs
+    scaled = x << (2 * pairs)
+    half = rounding_shift(scaled >> 1, 1)
+    y = np.full_like(x, 1 << 28)
+    for _ in range(5):
+        cube = fits(high_mul(high_mul(y, y), y) << 6)
+        y = fits((high_mul(y, (1 << 28) + (1 << 27)) - high_mul(half, cube)) << 3)
+    y = high_mul(y, 1518500250)
+    return fits(np.where(right < 0, y << np.maximum(-right, 0), y)), -np.maximum(right, 0)
+
+
+def test_inverse_sqrt_over_all_sums_of_squares(probe: tuple[cffi.FFI, Any]) -> None:
+    """Of 128 values of int8 with zero point 0; make bench goes on to 256 of any."""
+    interface, c = probe
+    for first in range(2, 128 * 128**2 + 1, 1 << 19):
+        count = min(1 << 19, 128 * 128**2 + 1 - first)
+        (ours, significands), (shifts, exponents) = int32s(interface, count), int32s(interface, count)
+        c.probe_inverse_sqrt(first, count, significands, exponents)
+        expected = inverse_sqrt(np.arange(first, first + count, dtype=np.int64))
+        np.testing.assert_array_equal(ours, expected[0])
+        np.testing.assert_array_equal(shifts, expected[1])
+
+
+@given(st.data())
+@settings(max_examples=300, deadline=None)
+def test_packed_products_are_exact_up_to_the_limit(probe: tuple[cffi.FFI, Any], data: st.DataObject) -> None:
+    """Four weights whose magnitudes add up to 255 at most, and any inputs."""
+    interface, c = probe
+    limit, weights = 255, []
+    for _ in range(4):
+        weights.append(data.draw(st.sampled_from([1, -1])) * data.draw(st.integers(0, min(limit, 127))))
+        limit -= abs(weights[-1])
+    extremes = st.sampled_from([-128, 127]) | st.integers(-128, 127)
+    inputs = data.draw(st.lists(extremes, min_size=4, max_size=4))
+    sums = interface.new("int32_t[2]")
+    c.probe_dot(weights, 4, inputs, sums, sums + 1)
+    assert sums[0] == sums[1] == sum(w * x for w, x in zip(weights, inputs, strict=True))
+
+
+def one_operator(
+    code: str, kind: str, options: Any, shapes: list[list[int]], scales: list[float], zeros: list[int]
+) -> Any:
+    """TFLite Micro's interpreter on one operator; the last shape, scale and zero point are the output's."""
+    model, graph = schema.ModelT(), schema.SubGraphT()
+    model.version, model.subgraphs, model.buffers = 3, [graph], [schema.BufferT()]
+    operator_code, operator = schema.OperatorCodeT(), schema.OperatorT()
+    operator_code.builtinCode = operator_code.deprecatedBuiltinCode = getattr(schema.BuiltinOperator, code)
+    operator_code.version = 2
+    model.operatorCodes, graph.operators, graph.tensors = [operator_code], [operator], []
+    for shape, scale, zero in zip(shapes, scales, zeros, strict=True):
+        tensor, quantization = schema.TensorT(), schema.QuantizationParametersT()
+        quantization.scale, quantization.zeroPoint = [scale], [zero]
+        tensor.shape, tensor.type, tensor.quantization = shape, schema.TensorType.INT8, quantization
+        graph.tensors.append(tensor)
+    last = len(shapes) - 1
+    operator.inputs = graph.inputs = list(range(last))
+    operator.outputs = graph.outputs = [last]
+    operator.builtinOptionsType, operator.builtinOptions = getattr(schema.BuiltinOptions, kind), options
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    return runtime.Interpreter.from_bytes(bytes(builder.Output()), arena_size=1 << 20)
+
+
+@pytest.mark.parametrize("scales", [(0.0679, 0.0588, 0.0952), (0.01, 0.3, 0.21), (0.05, 0.05, 0.05)])
+@pytest.mark.parametrize("zeros", [(0, 0, 0), (-3, 128 - 1, 17)])
+def test_add_of_all_pairs(
+    probe: tuple[cffi.FFI, Any], scales: tuple[float, float, float], zeros: tuple[int, int, int]
+) -> None:
+    scales32 = tuple(float(np.float32(s)) for s in scales)
+    values = np.arange(-128, 128).astype(np.int8)
+    x, y = (v.reshape(1, -1).copy() for v in np.meshgrid(values, values))
+    options = schema.AddOptionsT()
+    interpreter = one_operator("ADD", "AddOptions", options, [[1, 65536]] * 3, list(scales32), list(zeros))
+    interpreter.set_input(x, 0)
+    interpreter.set_input(y, 1)
+    interpreter.invoke()
+    interface, c = probe
+    ours = x.copy()
+    numbers = [n for part in sum_multipliers(*scales32) for n in part] + list(zeros)
+    c.probe_add(numbers, interface.from_buffer("int8_t[]", ours), interface.from_buffer("int8_t[]", y), x.size)
+    np.testing.assert_array_equal(ours, interpreter.get_output(0))
+
+
+# ---- limits ----
+
+
+@pytest.fixture(scope="session")
+def objects(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the agent's objects for rv32imc and their call graphs."""
+    gcc = tool("riscv64-unknown-elf-gcc", "gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf")
+    folder = tmp_path_factory.mktemp("objects")
+    flags = json.loads((AGENT / "library.json").read_text())["build"]["flags"]
+    for source in SOURCES:
+        command = [gcc, *STRICT, *RISCV, *flags, "-fcallgraph-info=su", "-c", source, "-o", folder / f"{source.stem}.o"]
+        subprocess.run(command, check=True, cwd=folder)
+    return folder
+
+
+def call_graph(folder: Path) -> tuple[dict[str, int], dict[str, set[str]]]:
+    """Bytes of stack of every function, and what it calls (GCC's -fcallgraph-info)."""
+    stack: dict[str, int] = {}
+    calls: dict[str, set[str]] = {}
+    for path in folder.glob("*.ci"):
+        for title, label in re.findall(r'node: { title: "([^"]+)" label: "([^"]+)"', path.read_text()):
+            found = re.search(r"(\d+) bytes \((\w+)", label)
+            if found:
+                assert found[2] == "static", f"{title}: its stack depends on data"
+                stack[title] = int(found[1])
+        for caller, callee in re.findall(r'edge: { sourcename: "([^"]+)" targetname: "([^"]+)"', path.read_text()):
+            calls.setdefault(caller, set()).add(callee)
+    return stack, calls
+
+
+def test_stack_is_bounded(objects: Path) -> None:
+    """The deepest path from a received byte, the board's own functions not counted; no function calls itself."""
+    stack, calls = call_graph(objects)
+
+    def deepest(function: str, above: tuple[str, ...]) -> int:
+        assert function not in above, f"recursion: {' '.join([*above, function])}"
+        own = stack.get(function, 0 if function == "__indirect_call" else LEAF_STACK)
+        return own + max((deepest(c, (*above, function)) for c in calls.get(function, ())), default=0)
+
+    assert "ub_session_feed" in stack
+    assert deepest("ub_session_feed", ()) <= MOST_STACK
+    assert deepest("ub_open", ()) <= MOST_STACK
+
+
+def test_code_is_small_and_calls_neither_heap_nor_float(objects: Path) -> None:
+    """The agent as a library: without the line protocol and the update, which a product may leave out."""
+    files = sorted(path for path in objects.glob("*.o") if path.stem not in ("protocol", "update"))
+    size = subprocess.run(["riscv64-unknown-elf-size", *files], capture_output=True, text=True, check=True).stdout
+    text, data, bss = (sum(int(line.split()[i]) for line in size.splitlines()[1:]) for i in range(3))
+    assert text <= MOST_CODE
+    assert data == bss == 0
+    names = subprocess.run(["riscv64-unknown-elf-nm", "-u", *files], capture_output=True, text=True, check=True).stdout
+    missing = set(re.findall(r"U (\w+)", names)) - {s.split(":")[-1] for s in call_graph(objects)[0]}
+    assert not [n for n in missing if re.search(r"[sdt]f\d?$|[sdt]f[sdt]i|si[sdt]f|alloc|free|printf|str", n)], missing
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda p: p.name)
+def test_gcc_analyzer_finds_nothing(source: Path, tmp_path: Path) -> None:
+    command = [tool("gcc", "gcc"), *STRICT, "-fanalyzer", f"-I{AGENT}", "-c", source, "-o", tmp_path / "o"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+# ---- fuzzing ----
+
+
+@pytest.mark.parametrize("target", ["bundle", "text", "protocol"])
+def test_fuzzing_finds_nothing(target: str, bundle: Path, tmp_path: Path) -> None:
+    """A bounded while; tests/fuzz/*.c say what must hold. By hand: the same command with another -max_total_time."""
+    clang = tool("clang", "clang libclang-rt-dev")
+    program, corpus = tmp_path / target, tmp_path / "corpus"
+    flags = ["-std=c11", "-O1", "-g", "-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=all"]
+    source = ROOT / "tests" / "fuzz" / f"{target}.c"
+    built = subprocess.run(
+        [clang, *flags, f"-I{AGENT}", source, *SOURCES, "-o", program], capture_output=True, text=True
+    )
+    if "libclang_rt" in built.stderr:
+        pytest.skip("clang has no libFuzzer: apt install libclang-rt-dev")
+    assert built.returncode == 0, built.stderr
+    corpus.mkdir()
+    seeds = {
+        "bundle": bundle.read_bytes(),
+        "text": "Turn the Küche light to 20.5 %, it's 灯 1,000".encode(),
+        "protocol": b"/info\n@17 turn on *0000\n/stats\r\n/selftest\n/parse x\n",
+    }
+    (corpus / "seed").write_bytes(seeds[target])
+    limits = ["-max_total_time=4", "-max_len=200000", "-seed=1", f"-artifact_prefix={tmp_path}/"]
+    done = subprocess.run([program, *limits, corpus], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-4000:]
