@@ -268,6 +268,11 @@ typedef int32_t rom_invalidate(uint32_t address, uint32_t bytes);
 #define FLASH_BYTES (4u * 1024 * 1024) /* most that the ROM maps */
 #define FLASH_BLOCK_BYTES (64u * 1024)
 
+/* The cache's MMU maps pages of 64 KB, the same for both windows (ESP-IDF: soc/esp32c3, ext_mem_defs.h). */
+#define MMU_PAGE_BYTES (64u * 1024)
+#define MMU_ENTRY(page) REGISTER(0x600C5000 + 4 * (page))
+#define MMU_INVALID BIT(8)
+
 extern const uint8_t _flash_start[], _slots[], _slots_end[]; /* from the linker script, in the data window */
 
 static uint32_t flash_address(uint32_t slot, uint32_t offset) {
@@ -275,8 +280,9 @@ static uint32_t flash_address(uint32_t slot, uint32_t offset) {
   return (uint32_t)(_slots - _flash_start) + slot * slot_bytes + offset;
 }
 
-/* Runs from RAM and takes nothing from flash: while the ROM talks to the chip, the cache cannot.
- * words == NULL: erases the block; else the words lie within one page. */
+/* These run from RAM and take nothing from flash: while the ROM talks to the chip, the cache cannot. */
+
+/* words == NULL: erases the block; else the words lie within one page. */
 __attribute__((section(".hot"), noinline)) static bool change_flash(uint32_t address, const uint32_t *words,
                                                                     uint32_t bytes) {
   const uint32_t state = ROM_CACHE_SUSPEND();
@@ -286,27 +292,52 @@ __attribute__((section(".hot"), noinline)) static bool change_flash(uint32_t add
   return done;
 }
 
-/* Lets the cache forget what it has of a block or page. */
-static void invalidate(uint32_t address, uint32_t bytes) {
-  ROM_CACHE_INVALIDATE((uint32_t)(uintptr_t)_flash_start + (address & ~(bytes - 1)), bytes);
+/* Maps a page anew, which holds slots and nothing else. */
+__attribute__((section(".hot"), noinline)) static void remap(uint32_t page) {
+  const uint32_t state = ROM_CACHE_SUSPEND();
+  const uint32_t mapped = MMU_ENTRY(page);
+  MMU_ENTRY(page) = MMU_INVALID;
+  MMU_ENTRY(page) = mapped;
+  ROM_CACHE_RESUME(state);
+}
+
+static bool is_seen(uint32_t address, const uint32_t *words, uint32_t bytes) {
+  const uint8_t *mapped = _flash_start + address;
+  for (uint32_t i = 0; words == NULL && i < bytes; i++) {
+    if (mapped[i] != 0xFF) {
+      return false;
+    }
+  }
+  return words == NULL || memcmp(mapped, words, bytes) == 0;
+}
+
+/* Changes flash, and lets the cache forget what it has of the block or page. The chip shows the change at once; QEMU
+ * reads flash when it is mapped, and writes it a little later than the ROM believes. */
+static bool change(uint32_t address, const uint32_t *words, uint32_t bytes) {
+  const uint32_t unit = words == NULL ? UB_BLOCK_BYTES : UB_CHUNK_BYTES;
+  bool seen = false;
+  feed_watchdog(NULL);
+  if (!change_flash(address, words, bytes)) {
+    return false;
+  }
+  for (uint32_t turn = 0; turn < 1000 && !seen; turn++) {
+    remap(address / MMU_PAGE_BYTES);
+    ROM_CACHE_INVALIDATE((uint32_t)(uintptr_t)_flash_start + (address & ~(unit - 1)), unit);
+    seen = is_seen(address, words, bytes);
+  }
+  return seen;
 }
 
 static bool erase(void *context, uint32_t slot, uint32_t offset) {
-  feed_watchdog(context);
-  const uint32_t address = flash_address(slot, offset);
-  const bool done = change_flash(address, NULL, UB_BLOCK_BYTES);
-  invalidate(address, UB_BLOCK_BYTES);
-  return done;
+  (void)context;
+  return change(flash_address(slot, offset), NULL, UB_BLOCK_BYTES);
 }
 
 static bool program(void *context, uint32_t slot, uint32_t offset, const uint8_t *bytes, uint32_t length) {
   (void)context;
-  const uint32_t address = flash_address(slot, offset);
   uint32_t words[UB_CHUNK_BYTES / 4]; /* in RAM, wherever the bytes are */
   memcpy(words, bytes, length);
-  const bool done = change_flash(address, words, length);
-  invalidate(address, UB_CHUNK_BYTES);
-  return done;
+  return change(flash_address(slot, offset), words, length);
 }
 
 /* The simulator has no ROM, so that the pointer is 0 there. */

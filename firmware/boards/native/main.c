@@ -159,7 +159,7 @@ static void load_flash(void) {
 static char **all_arguments;
 
 static void reset(int signal_number) {
-  (void)signal_number;
+  signal(signal_number, SIG_IGN); /* until it is wired again: a press meanwhile would end the process */
   execv(all_arguments[0], all_arguments);
   _exit(1);
 }
