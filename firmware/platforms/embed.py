@@ -1,4 +1,4 @@
-"""PlatformIO's extra script that puts the agent bundle into the firmware (bundle.S of the boards or of the IDF component).
+"""PlatformIO's extra script that puts the agent bundle into the firmware (its bundle.S).
 
 Option custom_bundle: the bundle's path, from the project's root. The environment variable UTTERBIT_BUNDLE overrides it.
 """
