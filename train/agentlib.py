@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -145,6 +146,8 @@ class Answer:
     score: float
     accepted: bool
     slots: tuple[tuple[str, int, int], ...]
+    implied: tuple[tuple[str, str], ...]
+    """Sorted by name."""
 
 
 class Agent:
@@ -207,12 +210,16 @@ class Agent:
             raise UserError(f"{text[:60]!r}: {_text(library().ub_status_text(status))}")
         lib = library()
         slots = tuple((self._view(lib.ub_slot_name(self._agent, s.slot)), s.start, s.end) for s in self._slots(answer))
-        name = (
-            None
-            if answer.intent == constants()["UB_NONE"]
-            else self._view(lib.ub_intent_name(self._agent, answer.intent))
+        if answer.intent == constants()["UB_NONE"]:
+            return Answer(None, answer.score / 10000, bool(answer.accepted), slots, ())
+        implied = json.loads(self._view(lib.ub_implied(self._agent, answer.klass)) or "{}")
+        return Answer(
+            self._view(lib.ub_intent_name(self._agent, answer.intent)),
+            answer.score / 10000,
+            bool(answer.accepted),
+            slots,
+            tuple(sorted(implied.items())),
         )
-        return Answer(name, answer.score / 10000, bool(answer.accepted), slots)
 
     def failed_golden(self) -> int | None:
         """The index of the first golden sentence that gives other numbers, if any does."""

@@ -578,17 +578,17 @@ def _slurp_example(line: str, path: Path, number: int) -> Example:
 
 
 _HWU64_INTENTS = (
-    "alarm_query alarm_remove alarm_set audio_volume_down audio_volume_mute "
-    "audio_volume_upcalendar_query calendar_remove calendar_set cooking_recipe datetime_convert "
-    "datetime_queryemail_addcontact email_query email_querycontact email_sendemail general_affirm "
-    "general_commandstopgeneral_confirm general_dontcare general_explain general_joke general_negate "
-    "general_praisegeneral_quirky general_repeat iot_cleaning iot_coffee iot_hue_lightchange "
-    "iot_hue_lightdimiot_hue_lightoff iot_hue_lighton iot_hue_lightup iot_wemo_off iot_wemo_on "
-    "lists_createoraddlists_query lists_remove music_likeness music_query music_settings news_query "
-    "play_audiobookplay_game play_music play_podcasts play_radio qa_currency qa_definition qa_factoid "
-    "qa_maths qa_stockrecommendation_events recommendation_locations recommendation_movies social_post "
-    "social_querytakeaway_order takeaway_query transport_query transport_taxi transport_ticket "
-    "transport_trafficweather_query "
+    "alarm_query alarm_remove alarm_set audio_volume_down audio_volume_mute audio_volume_up "
+    "calendar_query calendar_remove calendar_set cooking_recipe datetime_convert datetime_query "
+    "email_addcontact email_query email_querycontact email_sendemail general_affirm general_commandstop "
+    "general_confirm general_dontcare general_explain general_joke general_negate general_praise "
+    "general_quirky general_repeat iot_cleaning iot_coffee iot_hue_lightchange iot_hue_lightdim "
+    "iot_hue_lightoff iot_hue_lighton iot_hue_lightup iot_wemo_off iot_wemo_on lists_createoradd "
+    "lists_query lists_remove music_likeness music_query music_settings news_query play_audiobook "
+    "play_game play_music play_podcasts play_radio qa_currency qa_definition qa_factoid qa_maths "
+    "qa_stock recommendation_events recommendation_locations recommendation_movies social_post "
+    "social_query takeaway_order takeaway_query transport_query transport_taxi transport_ticket "
+    "transport_traffic weather_query "
 )
 
 _RAW = "https://raw.githubusercontent.com"

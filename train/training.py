@@ -16,7 +16,7 @@ import tensorflow as tf
 from train.agentlib import best_tags
 from train.encoding import Encoded
 from train.examples import write_atomic
-from train.labels import Labels
+from train.labels import OUTSIDE, Labels
 from train.student import Student
 
 BATCH = (tf.TensorSpec((None, None), tf.int32), tf.TensorSpec((None,), tf.int32), tf.TensorSpec((None, None), tf.int32))
@@ -41,10 +41,10 @@ class Schedule:
     class_smoothing: float = 0.02
     """Label smoothing of the class; little, for its probability decides on rejection."""
     tag_smoothing: float = 0.05
-    swap: float = 0.15
-    """Share of words in open slots that any other such word replaces: what a name or item is, its neighbours tell."""
+    swap: float = 0.2
+    """Share of words in open slots that are swapped for others that stand there: "the front gym"."""
     open_slot: int = 40
-    """A slot with this many different words in training is open."""
+    """A slot that begins, or goes on, with this many different words in training is open."""
     seed: int = 1
 
 
@@ -178,13 +178,15 @@ def train(
 
     optimizer.build(variables)
     rows = tf.constant(pieces)
-    open_tags, candidates = (tf.constant(a) for a in open_words(train_data, schedule.open_slot))
-    swap = schedule.swap if len(candidates) else 0.0
+    pool, start, count = (tf.constant(a) for a in open_words(train_data, labels.tags, schedule.open_slot))
+    swap = schedule.swap if len(pool) else 0.0
 
     def swapped(words: tf.Tensor, tags: tf.Tensor) -> tf.Tensor:
-        chosen = tf.gather(candidates, tf.random.uniform(tf.shape(words), 0, max(1, len(candidates)), tf.int32))
-        hit = tf.gather(open_tags, tf.maximum(tags, 0)) & (tf.random.uniform(tf.shape(words)) < swap)
-        return tf.where(hit, chosen, words)
+        at = tf.maximum(tags, 0)
+        choices = tf.gather(count, at)
+        chosen = tf.cast(tf.random.uniform(tf.shape(words)) * tf.cast(choices, tf.float32), tf.int32)
+        other = tf.gather(pool, tf.minimum(tf.gather(start, at) + chosen, len(pool) - 1))
+        return tf.where((choices > 0) & (tf.random.uniform(tf.shape(words)) < swap), other, words)
 
     def make_step() -> Callable[..., tf.Tensor]:
         @tf.function(input_signature=(*BATCH, *(SOFT_BATCH if soft else ())))
@@ -254,17 +256,16 @@ def soft_loss(logits: tf.Tensor, targets: tf.Tensor, known: tf.Tensor, temperatu
     return temperature**2 * tf.reduce_sum(loss * here) / tf.maximum(1.0, tf.reduce_sum(here))
 
 
-def open_words(data: Encoded, least: int) -> tuple[np.ndarray, np.ndarray]:
-    """Which tags belong to open slots, bool [T], and the words that stand in such slots, int32.
+def open_words(data: Encoded, tags: int, least: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The words that may stand for each other in an open slot: those that begin it, and those that continue it.
 
-    A slot is open if at least ``least`` different words stand in it; others have words with a meaning of their own.
+    Returns them tag after tag, and where each tag's begin and how many there are, int32 [T]; none for a tag with fewer
+    than ``least``, whose words have a meaning of their own.
     """
-    tags = np.arange(data.tags.max() + 1)
-    slots = (tags + 1) // 2
-    found = [np.unique(data.words[(data.tags > 0) & ((data.tags + 1) // 2 == slot)]) for slot in range(slots.max() + 1)]
-    wide = np.array([len(words) >= least for words in found])
-    chosen = [words for words, is_open in zip(found, wide, strict=True) if is_open]
-    return wide[slots] & (tags > 0), np.unique(np.concatenate([np.zeros(1, np.int32), *chosen]))[1:]
+    found = [np.unique(data.words[data.tags == tag]) for tag in range(tags)]
+    kept = [words if tag != OUTSIDE and len(words) >= least else words[:0] for tag, words in enumerate(found)]
+    count = np.array([len(words) for words in kept], np.int32)
+    return np.concatenate(kept).astype(np.int32), np.cumsum(count, dtype=np.int32) - count, count
 
 
 def smoothed_loss(logits: tf.Tensor, targets: tf.Tensor, smoothing: float) -> tf.Tensor:

@@ -8,6 +8,7 @@ cut 80/10/10 into training, validation and test, so that the same text is in the
 
 import hashlib
 import random
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -53,20 +54,25 @@ def expand(templates: Iterable[str], lists: Mapping[str, Iterable[str]], name: s
 def split(groups: Groups, salt: str) -> dict[Part, Groups]:
     """Set a tenth of the texts of some groups aside for validation and another for test, by hash.
 
-    Only texts of several words are set aside, where there are enough: that "nursery" is a room and "vcr" a device is
-    knowledge that training has to give; that "the north nursery" is a room can be inferred. Fewer than three texts
-    cannot be split: all parts then get them.
+    Those come first whose every word stands in another text that stays, then others of several words: that "nursery"
+    is a room and "vcr" a device is knowledge that training has to give; that "the front nursery" is a room can be
+    inferred.
+    Fewer than three texts cannot be split: all parts then get them.
     """
     texts = sorted({text for group in groups for text in group}, key=lambda text: _hash(salt, text))
-    held = max(1, round(len(texts) * 0.1))
-    several = [text for text in texts if " " in text]
-    if len(several) >= 3 * held:
-        texts = [*several, *(text for text in texts if " " not in text)]
     if len(texts) < 3:
         return {"train": groups, "valid": groups, "test": groups}
+    uses = Counter(word for text in texts for word in set(text.split()))
+    inferable = []
+    for text in texts:
+        if " " in text and all(uses[word] > 1 for word in text.split()):
+            inferable.append(text)
+            uses.subtract(set(text.split()))
+    texts.sort(key=lambda text: (text not in inferable, " " not in text))
+    held = max(1, round(len(texts) * 0.1))
     parts: dict[Part, set[str]] = {
-        "valid": set(texts[:held]),
-        "test": set(texts[held : 2 * held]),
+        "valid": set(texts[: 2 * held : 2]),
+        "test": set(texts[1 : 2 * held : 2]),
         "train": set(texts[2 * held :]),
     }
     return {
