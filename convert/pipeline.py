@@ -16,6 +16,7 @@ from ai_edge_litert import schema_py_generated as schema
 from rich.console import Console
 from rich.progress import track
 
+from convert import report
 from convert.bundle import (
     Calibration,
     Golden,
@@ -27,8 +28,10 @@ from convert.bundle import (
     values_section,
 )
 from convert.calibration import Scored, calibrate
-from convert.flatbuffer import convert, operator_names, read_encoder
+from convert.diagnosis import diagnose, hear
+from convert.flatbuffer import Encoder, convert, operator_names, read_encoder
 from convert.reference import Reference, arena_bytes
+from convert.rounding import activation_errors, logit_errors
 from train import datasets, pipeline
 from train.agentlib import Agent, best_tags, featurize
 from train.encoding import Encoded, Vocabulary, encode, sample
@@ -38,11 +41,13 @@ from train.labels import Labels
 from train.student import Student
 from train.training import evaluate, legal_masks
 
-BUNDLE, FLATBUFFER, METRICS = "agent.bundle", "student.tflite", "metrics.json"
+BUNDLE, FLATBUFFER, METRICS, REPORT = "agent.bundle", "student.tflite", "metrics.json", "report.html"
 GOLDEN = 8
 """Sentences of the self-test."""
 CHECKED = 500
 """Sentences on which the firmware's code is compared with TFLite Micro, value for value."""
+FOLLOWED = 500
+"""Sentences in which the rounding of every activation is followed."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,7 @@ class Options:
 
 
 def run(folder: Path, options: Options, console: Console) -> dict[str, Any]:
-    """Converts ``folder``'s student; writes ``student.tflite``, ``agent.bundle`` and ``metrics.json`` beside it.
+    """Converts ``folder``'s student; writes the agent, its metrics and its report beside it.
 
     Raises:
         UserError: the int8 model loses more than ``options.most_loss``.
@@ -70,8 +75,9 @@ def run(folder: Path, options: Options, console: Console) -> dict[str, Any]:
         raise UserError(f"--name {name!r}: an agent's name has 1 to 32 bytes and no spaces")
     data = datasets.load(str(folder / pipeline.DATA), data_dir=None, cache_dir=folder)
     valid = data.valid or data.train[-500:]
+    usable = [e for e in valid if 0 < len(featurize(e.text, 2, 1)) < student.shape.positions]
     vocabulary = Vocabulary(student.shape.rows, student.shape.positions)
-    encoded = encode(valid, labels, vocabulary)
+    encoded = encode(usable, labels, vocabulary)
     pieces = tf.constant(vocabulary.pieces())
 
     with console.status("converting to int8"):
@@ -96,7 +102,6 @@ def run(folder: Path, options: Options, console: Console) -> dict[str, Any]:
     # The firmware's own code computes the embeddings, TFLite Micro what follows; then both compute all.
     agent = Agent(bundle_of(Calibration(1.0, 0.0), (), {"name": name}))
     reference = Reference(flatbuffer)
-    usable = [e for e in valid if 0 < len(featurize(e.text, 2, 1)) < student.shape.positions]
     outputs = [
         reference.encode(agent.embed(e.text))
         for e in track(
@@ -108,7 +113,7 @@ def run(folder: Path, options: Options, console: Console) -> dict[str, Any]:
         if not (np.array_equal(ours[0], classes) and np.array_equal(ours[1], tags)):
             raise AssertionError(f"the firmware's encoder and TFLite Micro disagree on {example.text!r}")
 
-    int8 = _accuracy(usable, [(c, t) for c, t in outputs], labels, vocabulary)
+    int8 = _accuracy(encoded, outputs, labels)
     floating = _float_accuracy(student, encoded, pieces, labels)
     scored = Scored(
         np.stack([c for c, _ in outputs]) * encoder.class_scale, np.array([labels.class_of(e) for e in usable])
@@ -134,8 +139,20 @@ def run(folder: Path, options: Options, console: Console) -> dict[str, Any]:
     final = Agent(bundle)
     if (failed := final.failed_golden()) is not None:
         raise AssertionError(f"golden sentence {golden[failed].text!r} gives other numbers")
+    with console.status("measuring what the firmware answers"):
+        followed = encode(sample(usable, FOLLOWED, seed=2), labels, vocabulary)
+        diagnosis = diagnose(hear(final, valid))
+        rounding = {
+            "activations": activation_errors(student, followed, pieces),
+            "logits": logit_errors(student, encoded, pieces, outputs, (encoder.class_scale, encoder.tag_scale)),
+        }
     metrics = {
+        "name": name,
+        "data": {part: _count(getattr(data, part)) for part in ("train", "valid", "test")},
         **figures,
+        **diagnosis,
+        "rounding": rounding,
+        "weights": _weights(encoder, len(table) * student.shape.embed * student.shape.embed_bits // 8),
         "operators": dict(operators),
         "checked_sentences": min(CHECKED, len(usable)),
         "bytes": {"bundle": len(bundle), **{name: len(data) for name, data in read_sections(bundle).items()}},
@@ -150,18 +167,13 @@ def run(folder: Path, options: Options, console: Console) -> dict[str, Any]:
         )
     write_atomic(folder / FLATBUFFER, flatbuffer)
     write_atomic(folder / BUNDLE, bundle)
+    write_atomic(folder / REPORT, report.page(record, metrics))
     write_atomic(folder / METRICS, json.dumps(metrics, indent=1) + "\n")
     return metrics
 
 
-def _accuracy(
-    examples: Sequence[Example],
-    outputs: Sequence[tuple[np.ndarray, np.ndarray]],
-    labels: Labels,
-    vocabulary: Vocabulary,
-) -> dict[str, float]:
+def _accuracy(encoded: Encoded, outputs: Sequence[tuple[np.ndarray, np.ndarray]], labels: Labels) -> dict[str, float]:
     """Share of right intents (out of scope is one of them) and of intents with all tags right, nothing rejected."""
-    encoded = encode(examples, labels, vocabulary)
     intent_of = np.array([-1 if i is None else i for i, _ in labels.classes])
     masks = legal_masks(labels)
     right = exact = 0
@@ -181,3 +193,21 @@ def _float_accuracy(student: Student, encoded: Encoded, pieces: tf.Tensor, label
     intent, exact = evaluate(student, encoded, pieces, labels)
     student.quantized = True
     return {"intent": round(intent, 4), "exact": round(exact, 4)}
+
+
+def _count(examples: Sequence[Example]) -> dict[str, int]:
+    """How many sentences there are, and how many of them are out of scope."""
+    return {"sentences": len(examples), "out_of_scope": sum(e.intent is None for e in examples)}
+
+
+def _weights(encoder: Encoder, table_bytes: int) -> list[dict[str, Any]]:
+    """Bytes of the embedding table and of every matrix: ``part`` and ``name`` as those of activations."""
+    matrices = [("input", "convolution", encoder.convolution)]
+    for i, layer in enumerate(encoder.layers):
+        names = ("query", "key", "value", "output", "up", "down")
+        matrices += [(f"layer {i + 1}", name, getattr(layer, name)) for name in names]
+    matrices += [("heads", "class_head", encoder.class_head), ("heads", "tag_head", encoder.tag_head)]
+    return [
+        {"part": "input", "name": "embedding", "bytes": table_bytes},
+        *({"part": part, "name": name, "bytes": m.weights.size} for part, name, m in matrices),
+    ]

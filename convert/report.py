@@ -1,0 +1,556 @@
+"""The report: one HTML page about an agent, from ``student.json`` and ``metrics.json`` alone.
+
+It needs nothing but a browser: pictures are SVG in the page, colours follow its light or dark scheme, nothing runs and
+nothing is loaded.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from typing import Any
+
+import matplotlib
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+INTENTS = 12
+"""The most confused ones, which the matrix shows beside null."""
+CONFUSIONS = 12
+SLOTS = 6
+"""The worst ones, which are shown with sentences."""
+NULL = "null"
+
+_INK, _FAINT, _FIRST, _SECOND, _SHADE = "#010101", "#020202", "#030303", "#040404", "#050505"
+_VARIABLES = {_INK: "--ink", _FAINT: "--line", _FIRST: "--first", _SECOND: "--second", _SHADE: "--shade"}
+"""What the pictures are drawn with, and the page's variables that take its place."""
+
+_STYLE = """
+:root { color-scheme: light dark; --paper: #fcfcfa; --ink: #1c2024; --soft: #5b6570; --line: #d9dcdf; --panel: #f2f3f1;
+  --first: #14629c; --second: #c2500b; --shade: #e4edf4; --good: #1c7a3e; --bad: #b3261e; }
+@media (prefers-color-scheme: dark) { :root { --paper: #15181b; --ink: #e6e8ea; --soft: #9da7b1; --line: #383f46;
+  --panel: #1e2226; --first: #6db3ea; --second: #f0935a; --shade: #203040; --good: #6cc68b; --bad: #f28b82; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; padding: 1.2rem clamp(.9rem, 3vw, 2.5rem) 4rem; max-width: 78rem; background: var(--paper);
+  color: var(--ink); font: 1rem/1.5 system-ui, sans-serif; overflow-wrap: break-word; }
+h1 { font-size: 1.7rem; margin: 0; } h2 { font-size: 1.25rem; margin: 2.8rem 0 .3rem; }
+h3 { font-size: 1rem; margin: 0; }
+p { max-width: 46rem; margin: .4rem 0 1rem; } .soft, caption, figcaption { color: var(--soft); font-size: .9rem; }
+.warning { border-left: 4px solid var(--bad); padding-left: .8rem; }
+nav { display: flex; flex-wrap: wrap; gap: .2rem 1.1rem; margin: .8rem 0 1.4rem; }
+a { color: var(--first); }
+.grid { display: grid; gap: 1.5rem 2rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 21rem), 1fr));
+  align-items: start; }
+.tiles { display: grid; gap: .7rem; grid-template-columns: repeat(auto-fill, minmax(9.5rem, 1fr)); margin: 0; }
+.tiles div { background: var(--panel); border-radius: .5rem; padding: .6rem .8rem; display: flex;
+  flex-direction: column-reverse; justify-content: flex-end; }
+.tiles dt { color: var(--soft); font-size: .85rem; line-height: 1.3; }
+.tiles dd { margin: 0; font-size: 1.45rem; font-variant-numeric: tabular-nums; }
+figure { margin: 0; max-width: 34rem; } svg { width: 100%; height: auto; display: block; }
+figcaption { margin-top: .2rem; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .92rem; }
+caption { text-align: left; padding-bottom: .3rem; }
+th, td { padding: .22rem .9rem .22rem 0; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line); }
+th { font-weight: 500; } td.n, th.n { text-align: right; white-space: nowrap; }
+.grid table { width: 100%; } .wide { overflow-x: auto; }
+.bar { display: block; height: .7rem; margin-top: .4rem; background: var(--first); border-radius: 2px;
+  width: max(1px, var(--share)); }
+td.bars { width: 40%; padding-right: 0; }
+.matrix th, .matrix td { padding: .15rem .35rem; border: 1px solid var(--line); }
+.matrix td { text-align: center; min-width: 2.4rem; }
+.matrix thead th { writing-mode: vertical-rl; transform: rotate(180deg); text-align: left; vertical-align: bottom;
+  border: 0; padding: .35rem .15rem; white-space: nowrap; }
+.matrix tbody th { position: sticky; left: 0; background: var(--paper); text-align: right; white-space: nowrap; }
+.matrix tbody th, .matrix thead th { font-size: .82rem; }
+.matrix .wrong { background: color-mix(in srgb, var(--second) var(--share), transparent); }
+.matrix .right { background: color-mix(in srgb, var(--first) var(--share), transparent); }
+.said { margin: .5rem 0 0; display: grid; grid-template-columns: auto 1fr; gap: 0 .7rem; font-size: .95rem; }
+.said dt { color: var(--soft); font-size: .82rem; padding-top: .1rem; } .said dd { margin: 0; }
+mark { background: var(--shade); color: inherit; border-radius: 3px; padding: 0 .15rem; }
+mark.it { outline: 1.5px solid var(--second); } mark small { color: var(--soft); padding-left: .25rem; }
+ul { margin: .3rem 0; padding-left: 1.1rem; } li { margin: .15rem 0; } details { margin: 1rem 0; }
+summary { cursor: pointer; color: var(--first); }
+"""
+
+
+def page(record: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
+    """The page.
+
+    Args:
+        record: ``student.json``.
+        metrics: ``metrics.json``.
+    """
+    sections = (
+        ("trained", "What was trained on what", _trained(record, metrics)),
+        ("learning", "Learning", _learning(record["history"])),
+        ("intents", "Confused intents", _intents(metrics)),
+        ("slots", "Slots", _slots(metrics["slots"])),
+        ("rejection", "Score and rejection", _rejection(metrics)),
+        ("rounding", "What int8 changes", _rounding(metrics)),
+        ("size", "Size", _size(metrics)),
+    )
+    title = f"{escape(metrics['name'])}: report"
+    links = "".join(f'<a href="#{key}">{heading}</a>' for key, heading, _ in sections)
+    body = "".join(f'<section id="{key}"><h2>{heading}</h2>{content}</section>\n' for key, heading, content in sections)
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{title}</title><style>{_STYLE}</style></head>\n"
+        f"<body><h1>{title}</h1>{_summary(metrics)}<nav>{links}</nav>\n{body}</body></html>\n"
+    )
+
+
+# ---- sections ----
+
+
+def _summary(metrics: Mapping[str, Any]) -> str:
+    figures, size = metrics["firmware"], metrics["bytes"]
+    inside, outside = figures["in_scope"], figures["out_of_scope"]
+    tiles = [
+        ("intent right", _percent(figures["intent_accuracy"])),
+        ("slot F1", _percent(figures["slot_f1"])),
+        ("intent and all slots right", _percent(figures["exact"])),
+        ("commands rejected", _percent(_share(inside["rejected"], inside["n"]))),
+        ("other sentences accepted", _percent(_share(outside["accepted"], outside["n"]))),
+        ("agent bundle", _kilobytes(size["bundle"])),
+        ("working memory", _kilobytes(metrics["arena"]["firmware"])),
+        ("threshold", f"{metrics['threshold']:.2f}"),
+    ]
+    if metrics["data"]["valid"]["sentences"]:
+        note = (
+            f"<p>As the firmware answers, with its threshold and its decoding of slots, on {figures['n']:,} sentences "
+            "of the validation part. Training did not learn from them, but the threshold was chosen on them; the test "
+            "part is left to <code>python -m host eval</code>.</p>"
+        )
+    else:
+        note = (
+            '<p class="warning">This data has no validation part: the last sentences of training stand in, which the '
+            "agent has learned from. Every figure of accuracy on this page is better than the truth.</p>"
+        )
+    return note + _tiles(tiles)
+
+
+def _trained(record: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
+    parts = [(name, f"{part['sentences']:,}", f"{part['out_of_scope']:,}") for name, part in metrics["data"].items()]
+    shape, schedule, labels = record["shape"], record["schedule"], record["labels"]
+    macs = [(f"multiplications, {int(n) - 1} words", f"{value:,}") for n, value in metrics["macs"].items()]
+    agent = [
+        ("intents", len(labels["intents"])),
+        ("slots", len(labels["slots"])),
+        ("parameters", f"{metrics['parameters']:,}"),
+        *macs,
+        *_flat(shape),
+    ]
+    provenance = record["provenance"]
+    tables = [
+        _table(("part", "sentences", "out of scope"), parts, caption="Data"),
+        _table(None, _flat(provenance["data"]), caption="Where the data is from"),
+        _table(None, agent, caption="Student"),
+        _table(None, _flat(schedule), caption="Training"),
+        _table(None, _flat(provenance["versions"]), caption="Versions"),
+    ]
+    what = f"{record['data']}, language {record['language']}"
+    return f'<p class="soft">{escape(what)}.</p><div class="grid">{"".join(tables)}</div>'
+
+
+def _learning(history: Sequence[Mapping[str, Any]]) -> str:
+    epochs = [epoch["epoch"] for epoch in history]
+    begin = next((epoch["epoch"] for epoch in history if epoch["quantized"]), None)
+
+    def picture(lines: Iterable[tuple[str, str, str]], *, percent: bool) -> str:
+        figure, axes = _axes("epoch")
+        for key, label, colour in lines:
+            values = [epoch[key] for epoch in history]
+            axes.plot(epochs, values, color=colour, marker="o", markersize=3.5, label=label)
+        if begin is not None:
+            axes.axvspan(begin - 0.5, epochs[-1] + 0.5, color=_SHADE, zorder=0)
+            axes.text(begin - 0.4, 0.03, "int8", transform=axes.get_xaxis_transform(), color=_INK)
+        axes.set_xlim(epochs[0] - 0.5, epochs[-1] + 0.5)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if percent:
+            axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+            axes.legend(loc="lower right")
+        return _svg(figure)
+
+    accuracy = (("valid_intent", "intent right", _FIRST), ("valid_exact", "intent and all slots right", _SECOND))
+    return (
+        "<p>Where the ground is shaded, activations and weights are rounded as on the chip. Validation counts "
+        "sentences out of scope too; nothing is rejected by a threshold here.</p>"
+        f'<div class="grid">{_figure(picture([("loss", "loss", _FIRST)], percent=False), "Loss in training")}'
+        f"{_figure(picture(accuracy, percent=True), 'Validation')}</div>"
+    )
+
+
+def _intents(metrics: Mapping[str, Any]) -> str:
+    confusions = metrics["confusions"]
+    if not confusions:
+        return "<p>Not one intent is confused with another.</p>"
+    weight: dict[str | None, int] = {}
+    for row in confusions:
+        for intent in (row["gold"], row["guess"]):
+            weight[intent] = weight.get(intent, 0) + row["n"]
+    named = sorted((i for i in weight if i is not None), key=lambda i: -weight[i])[:INTENTS]
+    shown: list[str | None] = [*named, None]
+    totals = {row["intent"]: row for row in metrics["intents"]}
+    counts = {(row["gold"], row["guess"]): row["n"] for row in confusions}
+    counts.update({(intent, intent): row["right"] for intent, row in totals.items()})
+
+    def cell(count: int, kind: str, total: int) -> str:
+        if not count:
+            return "<td></td>"
+        # The square root lets a few mistakes be seen beside many right answers.
+        return f'<td class="{kind}" style="--share:{100 * (count / total) ** 0.5:.0f}%">{count}</td>'
+
+    rows = []
+    for gold in shown:
+        total = totals.get(gold, {"n": 0})["n"]
+        others = total - sum(counts.get((gold, guess), 0) for guess in shown)
+        cells = "".join(cell(counts.get((gold, g), 0), "right" if g == gold else "wrong", total) for g in shown)
+        rows.append(f"<tr><th>{_intent(gold)}</th>{cells}{cell(others, 'wrong', total)}</tr>")
+    head = "".join(f"<th>{_intent(intent)}</th>" for intent in shown)
+    matrix = (
+        '<div class="wide"><table class="matrix"><caption>A row: what was meant; a column: what the agent answered. '
+        f"</caption><thead><tr><td></td>{head}<th>others</th></tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+    )
+    pairs = [
+        (_intent(row["gold"]), _intent(row["guess"]), f"{row['n']:,}", escape(row["examples"][0]))
+        for row in confusions[:CONFUSIONS]
+    ]
+    per_intent = [
+        (_intent(row["intent"]), f"{row['n']:,}", _percent(_share(row["right"], row["n"])))
+        for row in sorted(metrics["intents"], key=lambda row: (row["right"] / row["n"], -row["n"]))
+    ]
+    return (
+        f"<p>The {len(named)} intents with most confusions. <i>null</i> is out of scope as a row, rejected as a column."
+        f'</p>{matrix}<h3 style="margin-top:1.6rem">Most frequent</h3><div class="wide">'
+        + _table(("meant", "answered", "times", "for example"), pairs, markup=True)
+        + f"</div><details><summary>All {len(per_intent)} intents</summary>"
+        + _table(("intent", "sentences", "right"), per_intent, markup=True)
+        + "</details>"
+    )
+
+
+def _slots(slots: Sequence[Mapping[str, Any]]) -> str:
+    if not slots:
+        return "<p>These sentences have no slots.</p>"
+    worst = [row for row in slots if row["examples"]][:SLOTS]
+    cards = "".join(
+        f"<div><h3>{escape(row['slot'])} <span class=soft>F1 {_percent(row['f1'])}, {row['gold']:,} in the data</span>"
+        f"</h3>{''.join(_said(example, row['slot']) for example in row['examples'])}</div>"
+        for row in worst
+    )
+    rows = [
+        (
+            row["slot"],
+            f"{row['gold']:,}",
+            _percent(_share(row["right"], row["found"])),
+            _percent(_share(row["right"], row["gold"])),
+            _percent(row["f1"]),
+        )
+        for row in slots
+    ]
+    return (
+        "<p>The worst by F1, with sentences whose intent is right and whose slot is not. The figures count every "
+        "sentence: a rejected command has lost its slots.</p>"
+        f'<div class="grid">{cards}</div><details><summary>All {len(rows)} slots</summary>'
+        + _table(("slot", "in the data", "precision", "recall", "F1"), rows)
+        + "</details>"
+    )
+
+
+def _rejection(metrics: Mapping[str, Any]) -> str:
+    calibration, threshold = metrics["calibration"], metrics["threshold"]
+    intro = (
+        f"<p>The score is a probability: the temperature {metrics['temperature']:.2f} is fitted to validation. It is "
+        f"off by {_percent(calibration['expected_error'])} on average."
+    )
+    pictures = [_figure(_reliability(calibration["reliability"]), "Of sentences with such a score, so many are right")]
+    outside = metrics["firmware"]["out_of_scope"]
+    lists = ""
+    if outside["n"]:
+        intro += (
+            f" The threshold {threshold:.4g} is where fewest sentences are wrongly rejected or accepted, among those "
+            "that keep to the share that may be accepted."
+        )
+        pictures += [
+            _figure(_against_threshold(calibration["curve"], threshold), "What each threshold does"),
+            _figure(_trade_off(calibration["curve"], threshold, metrics), "The same as a trade-off"),
+        ]
+        lists = '<div class="grid">' + "".join(
+            f"<div><h3>{title}</h3>{_mistakes(calibration[key])}</div>"
+            for key, title in (("accepted", "Accepted, but out of scope"), ("rejected", "Rejected, but commands"))
+        )
+        lists += "</div>"
+    else:
+        intro += " The data has no sentence out of scope, so that there is no threshold: everything is accepted."
+    return f'{intro}</p><div class="grid">{"".join(pictures)}</div>{lists}'
+
+
+def _reliability(bins: Sequence[Mapping[str, Any]]) -> str:
+    figure, axes = _axes("score", "share right")
+    axes.plot([0, 1], [0, 1], color=_FAINT, linestyle="--")
+    axes.plot([b["score"] for b in bins], [b["right"] for b in bins], color=_FIRST, zorder=3)
+    most = max((b["n"] for b in bins), default=1)
+    sizes = [20 + 180 * b["n"] / most for b in bins]
+    axes.scatter([b["score"] for b in bins], [b["right"] for b in bins], sizes, color=_FIRST, zorder=3)
+    for b in bins:
+        below = b["right"] > 0.5
+        offset, align = ((0, -12), "top") if below else ((0, 9), "bottom")
+        axes.annotate(
+            f"{b['n']:,}",
+            (b["score"], b["right"]),
+            offset,
+            textcoords="offset points",
+            ha="center",
+            va=align,
+            fontsize=9,
+        )
+    axes.set(xlim=(0, 1.04), ylim=(0, 1.08))
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    return _svg(figure)
+
+
+def _against_threshold(curve: Sequence[Sequence[float]], threshold: float) -> str:
+    figure, axes = _axes("threshold")
+    thresholds, rejected, accepted = zip(*curve, strict=True)
+    axes.plot(thresholds, rejected, color=_FIRST, label="commands rejected")
+    axes.plot(thresholds, accepted, color=_SECOND, label="others accepted")
+    axes.axvline(threshold, color=_INK, linewidth=1)
+    axes.set(xlim=(0, 1), ylim=(0, 0.3))
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.legend(loc="upper center")
+    return _svg(figure)
+
+
+def _trade_off(curve: Sequence[Sequence[float]], threshold: float, metrics: Mapping[str, Any]) -> str:
+    figure, axes = _axes("others accepted", "commands rejected")
+    inside, outside = metrics["firmware"]["in_scope"], metrics["firmware"]["out_of_scope"]
+    x, y = outside["accepted"] / outside["n"], _share(inside["rejected"], inside["n"]) or 0.0
+    axes.plot([a for _, _, a in curve], [r for _, r, _ in curve], color=_FIRST)
+    limits = (max(0.05, 2.5 * x), max(0.05, 2.5 * y))
+    for t, r, a in curve[::10]:
+        if a < limits[0] and r < limits[1] and abs(t - threshold) > 0.02:
+            axes.plot(a, r, "o", color=_FIRST, markersize=4)
+            axes.annotate(f"{t:.1f}", (a, r), (5, 4), textcoords="offset points", fontsize=9)
+    axes.plot(x, y, "o", color=_SECOND, markersize=7)
+    axes.annotate(f"{threshold:.2f}, chosen", (x, y), (8, 5), textcoords="offset points", color=_SECOND)
+    axes.set(xlim=(0, limits[0]), ylim=(0, limits[1]))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(PercentFormatter(1, decimals=0 if max(limits) > 0.06 else 1))
+    return _svg(figure)
+
+
+def _rounding(metrics: Mapping[str, Any]) -> str:
+    valid, logits = metrics["validation"], metrics["rounding"]["logits"]
+    accuracy = [
+        (title, _percent(valid["float"][key]), _percent(valid["int8"][key]))
+        for key, title in (("intent", "intent right"), ("exact", "intent and all slots right"))
+    ]
+    heads = [
+        (title, _percent(logits[key]["error"]), f"{logits[key]['steps']:.2f}", _percent(logits[key]["same"]))
+        for key, title in (("classes", "of the intent"), ("tags", "of the slots"))
+    ]
+    activations = metrics["rounding"]["activations"]
+    most = max(a["error"] for a in activations)
+    parts = "".join(
+        _table(
+            ("activation", "error", "", "beyond"),
+            [
+                (
+                    escape(a["name"].replace("_", " ")),
+                    _percent(a["error"]),
+                    _bar(a["error"] / most),
+                    _percent(a["beyond"], 2) if a["beyond"] else "",
+                )
+                for a in activations
+                if a["part"] == part
+            ],
+            caption=part,
+            markup=True,
+        )
+        for part in dict.fromkeys(a["part"] for a in activations)
+    )
+    return (
+        "<p>The same weights with nothing rounded, and as TFLite Micro and the firmware compute them. Training knew of "
+        "the rounding in its last epochs, so that float is no upper bound; here nothing is rejected.</p>"
+        '<div class="grid">'
+        + _table(("validation", "float", "int8"), accuracy)
+        + _table(("logits", "error", "steps", "same largest"), heads)
+        + "</div><p>Error: root mean square of the difference, over that of the float value, the error of all that "
+        "comes before included. Steps: mean absolute difference in steps of int8. Beyond: values outside the learned "
+        f"range, which int8 clips.</p><div class=grid>{parts}</div>"
+    )
+
+
+def _size(metrics: Mapping[str, Any]) -> str:
+    sizes = {name: size for name, size in metrics["bytes"].items() if name != "bundle"}
+    weights = metrics["weights"]
+
+    def rows(items: Sequence[tuple[str, int]]) -> list[tuple[str, str, str]]:
+        most = max(size for _, size in items)
+        return [(escape(name), f"{size:,}", _bar(size / most)) for name, size in items]
+
+    sections = sorted(sizes.items(), key=lambda item: -item[1])
+    matrices = [(f"{w['part']}: {w['name'].replace('_', ' ')}", w["bytes"]) for w in weights]
+    operators = sorted(metrics["operators"].items(), key=lambda item: (-item[1], item[0]))
+    arena = metrics["arena"]
+    memory = [("of the firmware", f"{arena['firmware']:,}"), ("of TFLite Micro", f"{arena['tflite_micro']:,}")]
+    return (
+        f"<p>The bundle has {metrics['bytes']['bundle']:,} bytes of flash, used in place. The embedding table is in "
+        "<i>features</i>; every other weight is in <i>flatbuffer</i>, beside what TFLite needs to know of them.</p>"
+        '<div class="grid">'
+        + _table(("section", "bytes", ""), rows(sections), caption="The bundle", markup=True)
+        + _table(("weights", "bytes", ""), rows(matrices), caption="Where the weights are", markup=True)
+        + _table(("operator", "times"), operators, caption="TFLite operators of the encoder")
+        + _table(("working memory", "bytes"), memory, caption="RAM for a sentence of full length")
+        + "</div>"
+    )
+
+
+# ---- pieces of HTML ----
+
+
+def _table(
+    head: Sequence[str] | None, rows: Iterable[Sequence[Any]], *, caption: str = "", markup: bool = False
+) -> str:
+    """Cells are text, or HTML if ``markup``; those that begin with a digit are set as numbers."""
+
+    def cell(value: Any) -> str:
+        text = str(value)
+        if text.startswith("<span class=bar"):
+            return f'<td class="bars">{text}</td>'
+        number = re.fullmatch(r"[\d.,]+( ?%| KB)?|–", text) is not None
+        return f"<td{' class=n' if number else ''}>{text if markup else escape(text)}</td>"
+
+    body = [[cell(value) for value in row] for row in rows]
+    title = f"<caption>{escape(caption)}</caption>" if caption else ""
+    numeric = [bool(body) and any(row[i].startswith("<td class=n") for row in body) for i in range(len(head or ()))]
+    names = "".join(f"<th{' class=n' if n else ''}>{escape(h)}</th>" for h, n in zip(head or (), numeric, strict=True))
+    lines = "".join(f"<tr>{''.join(row)}</tr>" for row in body)
+    return f"<table>{title}{f'<thead><tr>{names}</tr></thead>' if head else ''}<tbody>{lines}</tbody></table>"
+
+
+def _tiles(tiles: Iterable[tuple[str, str]]) -> str:
+    return f'<dl class="tiles">{"".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in tiles)}</dl>'
+
+
+def _figure(svg: str, caption: str) -> str:
+    return f"<figure>{svg}<figcaption>{caption}</figcaption></figure>"
+
+
+def _bar(share: float) -> str:
+    return f'<span class=bar style="--share:{100 * share:.1f}%"></span>'
+
+
+def _said(example: Mapping[str, Any], slot: str) -> str:
+    """A sentence as it is labelled and as it was answered; the slot that matters stands out."""
+    lines = (("meant", example["gold"]), ("answered", example["guess"]))
+    return (
+        '<dl class="said">'
+        + "".join(f"<dt>{name}</dt><dd>{_marked(example['text'], spans, slot)}</dd>" for name, spans in lines)
+        + "</dl>"
+    )
+
+
+def _marked(text: str, spans: Sequence[Mapping[str, Any]], slot: str) -> str:
+    pieces, end = [], 0
+    for span in sorted(spans, key=lambda s: int(s["start"])):
+        emphasis = ' class="it"' if span["slot"] == slot else ""
+        pieces.append(escape(text[end : span["start"]]))
+        inside = escape(text[span["start"] : span["end"]])
+        pieces.append(f"<mark{emphasis}>{inside}<small>{escape(span['slot'])}</small></mark>")
+        end = span["end"]
+    return "".join(pieces) + escape(text[end:])
+
+
+def _mistakes(sentences: Sequence[Mapping[str, Any]]) -> str:
+    if not sentences:
+        return '<p class="soft">None.</p>'
+    items = ""
+    for s in sentences:
+        meant = "" if s["gold"] in (None, s["best"]) else f", meant {_intent(s['gold'])}"
+        items += f"<li>{escape(s['text'])} <span class=soft>{_intent(s['best'])} {s['score']:.2f}{meant}</span></li>"
+    return f"<ul>{items}</ul>"
+
+
+def _intent(name: str | None) -> str:
+    return f"<i>{NULL}</i>" if name is None else escape(name)
+
+
+def _flat(record: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Names and values of nested objects; what is empty is left out."""
+    rows: list[tuple[str, str]] = []
+    for key, value in record.items():
+        name = f"{prefix}{key.replace('_', ' ')}"
+        if isinstance(value, Mapping):
+            rows += _flat(value, f"{name}: ")
+        elif isinstance(value, list):
+            rows.append((name, ", ".join(map(str, value))))
+        elif isinstance(value, bool):
+            rows.append((name, "yes" if value else "no"))
+        elif value not in (None, ""):
+            rows.append((name, f"{value:,}" if isinstance(value, int) else str(value)))
+    return rows
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
+
+
+def _percent(value: float | None, decimals: int = 1) -> str:
+    return "–" if value is None else f"{value:.{decimals}%}"
+
+
+def _kilobytes(count: int) -> str:
+    return f"{count / 1000:.1f} KB"
+
+
+# ---- pictures ----
+
+
+def _axes(x: str, y: str | None = None) -> tuple[Figure, Any]:
+    """A picture that is still readable at the width of a phone."""
+    with matplotlib.rc_context(_RC):
+        figure = Figure(figsize=(5, 3.3), layout="constrained")
+        axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_xlabel(x)
+    if y:
+        axes.set_ylabel(y)
+    return figure, axes
+
+
+_RC = {
+    "svg.fonttype": "none",
+    "font.size": 11,
+    "axes.edgecolor": _FAINT,
+    "axes.labelcolor": _INK,
+    "text.color": _INK,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+    "axes.grid": True,
+    "grid.color": _FAINT,
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+}
+
+
+def _svg(figure: Figure) -> str:
+    """The picture as an element of the page, in the page's font and colours, the same for the same content."""
+    buffer = io.StringIO()
+    with matplotlib.rc_context({**_RC, "svg.hashsalt": "report"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
+    root, rest = svg.split(">", 1)
+    root = re.sub(r'\s(xmlns(:\w+)?|version|width|height)="[^"]*"', "", root)
+    svg = f"{root}>" + re.sub(r'<g id="\w+"', "<g", rest)
+    svg = re.sub(r"(font: (?:[a-z0-9]+ )*[\d.]+px) [^;\"]*", r"\1 system-ui, sans-serif", svg)
+    for colour, variable in _VARIABLES.items():
+        svg = svg.replace(colour, f"var({variable})")
+    return svg
