@@ -19,6 +19,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="python -m convert",
         description="Makes FOLDER's student an agent bundle: python -m convert build/home",
+        epilog="python -m convert sign: signs a bundle",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     top.add_argument("folder", type=Path, metavar="FOLDER", help="what python -m train wrote")
@@ -34,6 +35,11 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns its exit status."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["sign"]:
+        from convert import sign
+
+        return sign.main(arguments[1:])
     options = parser().parse_args(arguments)
     console = Console(highlight=False, soft_wrap=True)
     try:

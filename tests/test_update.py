@@ -23,6 +23,7 @@ from host.update import bundle_crc, send_update
 FULL = os.environ.get("UTTERBIT_FULL") == "1"
 CUTS = 10_000 if FULL else 200
 AGENT = ROOT / "firmware" / "agent"
+MONOCYPHER = ROOT / "firmware" / "monocypher" / "monocypher.c"
 BLOCK, CHUNK = 4096, 256
 ALWAYS = 2**63
 
@@ -66,24 +67,27 @@ def agents(bundle: Path) -> Agents:
     return content, sealed(content + bytes(16)), sealed(content + bytes(32))
 
 
-@pytest.fixture(scope="module")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def compile_device(folder: Path, name: str, *flags: str) -> Any:
     ffi = cffi.FFI()
     ffi.cdef(INTERFACE)
     ffi.set_source(
-        "utterbit_update_flash",
+        name,
         INTERFACE,
-        sources=[str(path) for path in (ROOT / "tests" / "update_flash.c", *sorted(AGENT.glob("*.c")))],
-        include_dirs=[str(AGENT)],
-        extra_compile_args=["-std=c11", "-O2", "-fsanitize=undefined", "-fsanitize-undefined-trap-on-error"],
+        sources=[str(path) for path in (ROOT / "tests" / "update_flash.c", *sorted(AGENT.glob("*.c")), MONOCYPHER)],
+        include_dirs=[str(AGENT), str(MONOCYPHER.parent)],
+        extra_compile_args=["-std=c11", "-O2", "-fsanitize=undefined", "-fsanitize-undefined-trap-on-error", *flags],
     )
-    library = ffi.compile(str(tmp_path_factory.mktemp("update")))
-    spec = importlib.util.spec_from_file_location("utterbit_update_flash", library)
+    spec = importlib.util.spec_from_file_location(name, ffi.compile(str(folder)))
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return compile_device(tmp_path_factory.mktemp("update"), "utterbit_update_flash")
 
 
 class Device:
@@ -274,6 +278,67 @@ def test_flash_that_fails_is_told(device: Device, agents: Agents) -> None:
     assert device.transfer(agents[1]) == "storage"
     device.c.flash_break(0)
     assert device.transfer(agents[1]) == "ok"
+
+
+# ---- signatures ----
+
+# RFC 8032, 7.1, test 2: what ends in the public key's 32 bytes is the key that others must agree with.
+RFC_SECRET = "4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb"
+RFC_PUBLIC = "3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c"
+
+
+def test_only_what_is_signed_with_the_key_is_taken(agents: Agents, tmp_path: Path) -> None:
+    ed25519 = pytest.importorskip("cryptography.hazmat.primitives.asymmetric.ed25519")
+    from convert.sign import public_digits, signed
+
+    key = ed25519.Ed25519PrivateKey.from_private_bytes(bytes.fromhex(RFC_SECRET))
+    assert public_digits(key) == RFC_PUBLIC
+    compiled = compile_device(tmp_path, "utterbit_update_signed", f'-DUB_PUBLIC_KEY="{RFC_PUBLIC}"')
+    device = Device(compiled, agents[0])
+    good = signed(agents[1], key)
+    assert signed(good, key) == good
+    forged = [
+        agents[1],
+        signed(agents[1], ed25519.Ed25519PrivateKey.generate()),
+        agents[2] + good[len(agents[1]) :],
+        good + b"\0",
+        good[:-1],
+        *(good[:-at] + bytes([good[-at] ^ 1]) + good[len(good) - at + 1 :] for at in (1, 31, 33, 64, 65, 72)),
+    ]
+    for file in forged:
+        assert device.transfer(file) == "signature"
+        assert device.power_up() == identity(agents[0])
+    assert device.transfer(good) == "ok"
+    assert device.power_up() == identity(agents[1])
+    for size in (0, 1, 111, 112, 113, 127, 128, 129):  # where SHA-512's padding begins another block
+        other = sealed(agents[0] + bytes(size))
+        assert device.transfer(signed(other, key)) == "ok"
+        assert device.c.running() == identity(other)
+
+
+def test_firmware_without_a_key_takes_signed_ones_too(device: Device, agents: Agents) -> None:
+    ed25519 = pytest.importorskip("cryptography.hazmat.primitives.asymmetric.ed25519")
+    from convert.sign import signed
+
+    assert device.transfer(signed(agents[1], ed25519.Ed25519PrivateKey.generate())) == "ok"
+
+
+def test_convert_sign(agents: Agents, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("cryptography")
+    from convert.__main__ import main
+
+    bundle, key = tmp_path / "agent.bundle", tmp_path / "key.pem"
+    bundle.write_bytes(agents[0])
+    assert main(["sign", str(bundle), "--key", str(key)]) == 2
+    assert "--make-key" in capsys.readouterr().err
+    assert main(["sign", "--make-key", "--key", str(key)]) == 0
+    assert "UB_PUBLIC_KEY" in capsys.readouterr().out
+    assert key.stat().st_mode & 0o077 == 0
+    assert main(["sign", "--make-key", "--key", str(key)]) == 2, "a key is never replaced"
+    assert main(["sign", str(bundle), "--key", str(key)]) == 0
+    assert len(bundle.read_bytes()) == len(agents[0]) + 72
+    assert main(["sign", str(key), "--key", str(key)]) == 2
+    assert main(["sign", str(bundle), "--key", str(bundle)]) == 2
 
 
 # ---- the whole way: host, line, native firmware, its flash in a file ----

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "crc.h"
+#include "signature.h"
 
 #define ACTIVE_MAGIC 0x41425455u   /* "UTBA" */
 #define TRANSFER_MAGIC 0x54425455u /* "UTBT" */
@@ -177,6 +178,10 @@ ub_update_status ub_update_activate(ub_update *update, void (*alive)(void *conte
   ub_agent *candidate = &update->agents[update->agent == &update->agents[0]];
   update->refused = ub_open(candidate, file, update->bytes, update->arena);
   if (update->refused != UB_OK) return forget(update, UB_UPDATE_BUNDLE);
+#ifdef UB_PUBLIC_KEY
+  if (alive != NULL) alive(context);
+  if (!ub_is_signed(file, update->bytes, candidate->length, UB_PUBLIC_KEY)) return forget(update, UB_UPDATE_SIGNATURE);
+#endif
   const uint32_t golden = ub_golden_count(candidate);
   if (golden == 0) return forget(update, UB_UPDATE_SELFTEST);
   for (uint32_t i = 0; i < golden; i++) {
