@@ -231,8 +231,8 @@ class _Graph:
         return int(table.Vector(table.Offset(4)))
 
     def product_scale(self, a: int, b: int, output: int) -> float:
-        """GetQuantizedConvolutionMultipler: the product is taken in single precision."""
-        return float(np.float32(self.scale(a)) * np.float32(self.scale(b))) / self.scale(output)
+        """GetQuantizedConvolutionMultipler: scales are single, their product is taken in double precision."""
+        return self.scale(a) * self.scale(b) / self.scale(output)
 
     def matrix(self, operator: Any) -> Matrix:
         x, w = operator.inputs[0], operator.inputs[1]
@@ -243,10 +243,8 @@ class _Graph:
         if len(operator.inputs) > 2 and operator.inputs[2] >= 0:
             bias += self.constant(operator.inputs[2], np.int32).reshape(-1)
         bias -= self.zero(x) * weights.sum(1, dtype=np.int64)
-        scales = np.asarray(self.tensors[w].quantization.scale, np.float64)
-        # CalculateOpDataFullyConnected, PopulateConvolutionQuantizationParams: doubles per channel
-        per_channel = self.scale(x) * scales / self.scale(y)
-        scales = per_channel if len(scales) > 1 else np.array([self.product_scale(x, w, y)])
+        # PopulateConvolutionQuantizationParams, or GetQuantizedConvolutionMultipler for a single scale.
+        scales = self.scale(x) * np.asarray(self.tensors[w].quantization.scale, np.float64) / self.scale(y)
         relu = operator.builtinOptions.fusedActivationFunction == schema.ActivationFunctionType.RELU
         return Matrix(self.offset(w), weights, bias, scales, self.zero(y), relu)
 
