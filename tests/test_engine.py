@@ -288,11 +288,15 @@ def test_stack_is_bounded(objects: Path) -> None:
 def test_code_is_small_and_calls_neither_heap_nor_float(objects: Path) -> None:
     """The agent as a library: without the line protocol and the update, which a product may leave out."""
     files = sorted(path for path in objects.glob("*.o") if path.stem not in ("protocol", "update"))
-    size = subprocess.run(["riscv64-unknown-elf-size", *files], capture_output=True, text=True, check=True).stdout
+    size = subprocess.run(
+        ["riscv64-unknown-elf-size", *map(str, files)], capture_output=True, text=True, check=True
+    ).stdout
     text, data, bss = (sum(int(line.split()[i]) for line in size.splitlines()[1:]) for i in range(3))
     assert text <= MOST_CODE
     assert data == bss == 0
-    names = subprocess.run(["riscv64-unknown-elf-nm", "-u", *files], capture_output=True, text=True, check=True).stdout
+    names = subprocess.run(
+        ["riscv64-unknown-elf-nm", "-u", *map(str, files)], capture_output=True, text=True, check=True
+    ).stdout
     missing = set(re.findall(r"U (\w+)", names)) - {s.split(":")[-1] for s in call_graph(objects)[0]}
     assert not [n for n in missing if re.search(r"[sdt]f\d?$|[sdt]f[sdt]i|si[sdt]f|alloc|free|printf|str", n)], missing
 
@@ -315,7 +319,7 @@ def test_fuzzing_finds_nothing(target: str, bundle: Path, tmp_path: Path) -> Non
     flags = ["-std=c11", "-O1", "-g", "-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=all"]
     source = ROOT / "tests" / "fuzz" / f"{target}.c"
     built = subprocess.run(
-        [clang, *flags, f"-I{AGENT}", source, *SOURCES, "-o", program], capture_output=True, text=True
+        [clang, *flags, f"-I{AGENT}", *map(str, [source, *SOURCES]), "-o", str(program)], capture_output=True, text=True
     )
     if "libclang_rt" in built.stderr:
         pytest.skip("clang has no libFuzzer: apt install libclang-rt-dev")

@@ -129,13 +129,13 @@ static void answer(const uint8_t *line, size_t length) {
   }
   reply_length = 0;
   memset(counts, 0, sizeof counts);
-  current = PROTOCOL;
+  current = positions > 0 ? ENCODER : PROTOCOL;
   booked = instructions();
   if (positions > 0)
     (void)ub_encode_embeddings(&agent, embeddings, positions);
   else
     ub_session_feed(&session, line, length);
-  enter(PROTOCOL);
+  enter(current);
   for (size_t i = 0; i < reply_length; i++) board_send(reply[i]);
   send("#count");
   for (uint32_t i = 0; i < KINDS; i++) {
