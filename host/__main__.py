@@ -12,6 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,11 @@ from rich.progress import DownloadColumn, Progress, TransferSpeedColumn, track
 
 import train.metrics
 from host import display
-from host.boards import PROJECT, board_choices
+from host.boards import PROJECT, board_choices, open_board
 from host.client import Client, Settings
 from host.errors import AgentError, BoardError
 from host.evaluation import outcome_of, predict
+from host.monitor import watch
 from host.protocol import prompt_payload
 from host.update import bundle_crc, read_bundle, send_update
 from train.errors import UserError
@@ -251,6 +253,15 @@ def update(args: argparse.Namespace, console: Console) -> int:
     return 0
 
 
+def monitor(args: argparse.Namespace, console: Console) -> int:
+    """Show the raw line with the agent's traffic coloured; what is typed is sent. Ctrl-C ends it."""
+    if args.json:
+        raise UserError("monitor has no --json; it shows the line as it is")
+    with closing(open_board(args.board, baud=args.baud, bundle=args.bundle, flash=args.flash)) as board:
+        watch(board, console)
+    return 0
+
+
 def boards(args: argparse.Namespace, console: Console) -> int:
     """List what --board can be here: native, sim and the serial ports."""
     choices = board_choices()
@@ -350,6 +361,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("selftest", selftest)
     add("info", info)
     add("update", update).add_argument("file", type=Path, metavar="BUNDLE", help="the agent, as convert wrote it")
+    add("monitor", monitor)
     add("boards", boards, output)
     return parser
 

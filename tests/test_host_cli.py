@@ -231,6 +231,15 @@ def test_info_compares_with_a_bundle(tmp_path: Path) -> None:
             assert run("info", "--bundle", str(bundle), board=fake.path).returncode == 2
 
 
+def test_monitor_shows_the_line_as_it_is() -> None:
+    with FakeAgent() as fake:
+        done = run("monitor", board=fake.path, stdin="nonsense without a CRC\n")
+    assert done.returncode == 0
+    assert '!{"error":"crc","message":"the CRC is wrong"} *' in done.stdout
+    with FakeAgent() as fake:
+        assert run("monitor", "--json", board=fake.path).returncode == 2
+
+
 def test_chat_from_a_pipe() -> None:
     with FakeAgent() as fake:
         done = run("chat", board=fake.path, stdin="say hello\n\n/info\n" + "w " * 31 + "\n/parse say you\n")

@@ -1,0 +1,54 @@
+"""The raw line of a board, with the agent's traffic coloured."""
+
+import sys
+import threading
+import time
+
+from rich.console import Console
+from rich.text import Text
+
+from host.boards import Board
+from host.protocol import Damaged, Hello, Note, Reply, decode_line, is_panic
+
+# Seconds of silence after which the monitor ends when its input was a file or a pipe that came to its end.
+LAST_WORDS = 2.0
+
+
+def style_of(line: bytes) -> str:
+    """How a line is shown: results green, errors yellow, banners bold, notes dim, damage and panics red."""
+    decoded = decode_line(line)
+    if is_panic(decoded):
+        return "bold red"
+    match decoded:
+        case Reply(ok=ok):
+            return "green" if ok else "yellow"
+        case Hello():
+            return "bold cyan"
+        case Note():
+            return "dim"
+        case Damaged():
+            return "red"
+    return ""
+
+
+def watch(board: Board, console: Console) -> None:
+    """Show every line that comes and send every line that is typed, until the input ends or the board goes away.
+
+    Raises NoAnswerError.
+    """
+    typing = threading.Thread(target=_send_what_is_typed, args=(board,), daemon=True)
+    typing.start()
+    rest, heard = b"", time.monotonic()
+    while typing.is_alive() or sys.stdin.isatty() or time.monotonic() - heard < LAST_WORDS:
+        data = board.read()
+        if data:
+            heard = time.monotonic()
+        *lines, rest = (rest + data).split(b"\n")
+        for line in lines:
+            line = line.removesuffix(b"\r")
+            console.print(Text(line.decode(errors="replace"), style=style_of(line)))
+
+
+def _send_what_is_typed(board: Board) -> None:
+    for line in sys.stdin:
+        board.write(line.encode(errors="surrogateescape"))
