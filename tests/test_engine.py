@@ -303,7 +303,7 @@ def test_code_is_small_and_calls_neither_heap_nor_float(objects: Path) -> None:
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda p: p.name)
 def test_gcc_analyzer_finds_nothing(source: Path, tmp_path: Path) -> None:
-    command = [tool("gcc", "gcc"), *STRICT, "-fanalyzer", f"-I{AGENT}", "-c", source, "-o", tmp_path / "o"]
+    command = [tool("gcc", "gcc"), *STRICT, "-fanalyzer", f"-I{AGENT}", "-c", str(source), "-o", str(tmp_path / "o")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
