@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -48,6 +49,9 @@ def parser() -> argparse.ArgumentParser:
         metavar="PATH|none",
         help="pretrained encoder to distil, a BERT checkpoint in Hugging Face's layout; the default is MiniLM-L6",
     )
+    top.add_argument(
+        "--soft-labels", type=int, default=0, metavar="N", help="sentences without a label that the teacher labels"
+    )
     top.add_argument("--size", type=int, help="training sentences to generate")
     top.add_argument("--epochs", type=int, help="passes over the training data")
     top.add_argument("--seed", type=int, default=1, help="of data, weights and order")
@@ -73,7 +77,10 @@ def _run(options: argparse.Namespace, console: Console) -> int:
         if getattr(options, name) is not None and getattr(options, name) < 1:
             raise UserError(f"--{name} must be at least 1, not {getattr(options, name)}")
     out: Path = options.out or Path("build") / Path(options.data).name
+    if options.soft_labels < 0:
+        raise UserError(f"--soft-labels must be at least 0, not {options.soft_labels}")
     preset = PRESETS[options.preset]
+    preset = replace(preset, distillation=replace(preset.distillation, sentences=options.soft_labels))
     data = datasets.load(
         options.data,
         data_dir=options.data_dir,

@@ -1,9 +1,8 @@
 """Data sets by name or folder, in one form: labelled sentences in three parts, value tables, where it all
 came from.
 
-Public sets are downloaded from their homes into the cache, each file against its SHA-256; ``data_dir`` takes
-a local
-copy instead. They are not part of the project: heed their licences.
+Public sets are downloaded from their homes into the cache, each file against its SHA-256; ``data_dir`` takes a
+local copy instead. They are not part of the project: heed their licences.
 
 - ``home``: Home Assistant's commands, generated (train/home; home-assistant-intents, Apache-2.0)
 - ``snips``: SNIPS, the joint split 13,084/700/700 (CC0 1.0, Coucke et al. 2018; split of Goo et al. 2018)
@@ -52,9 +51,8 @@ class DataSet:
     valid: list[Example]
     test: list[Example]
     values: dict[str, dict[str, Value]] = field(default_factory=dict)
-    """Per slot: words in lowercase to their normalised value. Words that are their own value are left out;
-    digits
-    are read as numbers and need no entry."""
+    """Per slot: words in lowercase to their normalised value. Words that are their own value are left out; digits are
+    read as numbers and need no entry."""
     numeric_slots: list[str] = field(default_factory=list)
     """Slots that take plain numbers."""
     unlabelled: list[str] = field(default_factory=list)

@@ -28,8 +28,9 @@ class Distillation:
     """Commonest words of the teacher's vocabulary whose vectors the student learns, beside those of its own data."""
     components: int = 48
     """Principal components of a word's vector that are kept."""
-    sentences: int = 10_000
-    """Sentences that the teacher labels; what lacks in unlabelled text is made from training by swapping words."""
+    sentences: int = 0
+    """Sentences that the teacher labels; what lacks in unlabelled text is made from training by swapping words. None by
+    default: on people's commands the home agent got 71% right with 10,000 of them and 84% without."""
     neighbours: int = 6
     """A word is swapped for one of its nearest so many ..."""
     least_similarity: float = 0.45
@@ -50,6 +51,6 @@ class Preset:
 
 
 PRESETS = {
-    "default": Preset(size=None, epochs=12),
-    "quick": Preset(size=15_000, epochs=4, distillation=Distillation(words=4_000, sentences=0)),
+    "default": Preset(size=None, epochs=4),
+    "quick": Preset(size=30_000, epochs=2, distillation=Distillation(words=4_000)),
 }

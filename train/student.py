@@ -1,12 +1,9 @@
 """The student: a transformer encoder whose every activation has the range that int8 will give it.
 
-One forward pass serves training, evaluation and export. It is the graph that firmware/agent/encoder.c
-computes, in the
-same order and with the same names: hashed pieces are summed into word embeddings, a convolution mixes
-neighbours,
-pre-norm layers follow whose norm is x / |x| (RMSNorm with its constant in the next weights), and two linear
-heads read
-the class from the first position and a tag from every other.
+One forward pass serves training, evaluation and export. It is the graph that firmware/agent/encoder.c computes, in
+the same order and with the same names: hashed pieces are summed into word embeddings, a convolution mixes
+neighbours, pre-norm layers follow whose norm is x / |x| (RMSNorm with its constant in the next weights), and two
+linear heads read the class from the first position and a tag from every other.
 
 Activations are quantized as in training-aware quantization with learned ranges (Jain et al. 2020, "Trained
 Quantization Thresholds"): symmetric int8, so that no zero point is left but that of a ReLU.

@@ -1,11 +1,8 @@
-"""Home Assistant's commands as labelled sentences: its templates, a home's words, people's phrasing, and the
-rest.
+"""Home Assistant's commands as labelled sentences: its templates, a home's words, people's phrasing, and the rest.
 
-Labels are the intent, the slots by span, and the implied slots (domain, device_class …) that a block of
-templates
-carries without a word. ``implied.direction = down`` stands for Home Assistant's negative volume steps, whose
-number is
-spoken without its sign. Validation and test are made from templates and words that training never sees.
+Labels are the intent, the slots by span, and the implied slots (domain, device_class …) that a block of templates
+carries without a word. ``implied.direction = down`` stands for Home Assistant's negative volume steps, whose number
+is spoken without its sign. Validation and test are made from templates and words that training never sees.
 """
 
 import hashlib
@@ -51,7 +48,7 @@ from train.home.templates import (
     Sequence as NodeSequence,
 )
 
-SIZES: dict[Part, int] = {"train": 60_000, "valid": 3_000, "test": 3_000}
+SIZES: dict[Part, int] = {"train": 180_000, "valid": 3_000, "test": 3_000}
 OUT_OF_SCOPE: dict[Part, float] = {"train": 0.22, "valid": 0.2, "test": 0.2}
 """Share of sentences that are out of scope."""
 HELD_OUT_TEMPLATES = 0.06
@@ -84,10 +81,9 @@ def generate(
 ) -> Generated:
     """Generate the home data set.
 
-    size: training sentences (default 60,000); validation and test scale with it. foreign: sentences known to
-    be out of
-    scope, mixed into training. The same arguments give the same sentences. Raises UserError for an unknown
-    language.
+    size: training sentences (default 180,000); validation and test have a tenth of it, at most 3,000. foreign: sentences
+    known to be out of scope, mixed into training. The same arguments give the same sentences. Raises UserError for an
+    unknown language.
     """
     templates, rejects = in_scope_templates(language), out_of_scope_templates(language)
     skip_words = [word for word in (get_intents(language) or {}).get("skip_words") or () if not is_template(word)]
@@ -104,8 +100,7 @@ def generate_from(document: Mapping[str, Any], name: str, seed: int, size: int |
     """Generate a data set from a document in hassil's intent format; ``name`` is its name in errors and
     provenance.
 
-    Lists that it leaves open (names, areas, wildcards) come from the language's lexicon. Rejection is
-    trained with
+    Lists that it leaves open (names, areas, wildcards) come from the language's lexicon. Rejection is trained with
     fragments and noise.
     """
     language = str(document.get("language", "en"))
@@ -130,7 +125,7 @@ def _generate(
 ) -> Generated:
     lexica = load_lexicon(language)
     values, numeric = value_tables(templates, language)
-    scale = 1.0 if size is None else size / SIZES["train"]
+    size = size or SIZES["train"]
     by_part = hold_out(templates, random.Random(f"{seed}/templates"))
     rejects_by_part = hold_out(rejects, random.Random(f"{seed}/out of scope"))
     adjacent = adjacent_intents(templates)
@@ -139,7 +134,7 @@ def _generate(
     with Progress(transient=True) as progress:
         part: Part
         for part in ("train", "valid", "test"):
-            total = max(20, round(SIZES[part] * scale))
+            total = size if part == "train" else max(20, min(SIZES[part], size // 10))
             rejected = round(total * OUT_OF_SCOPE[part])
             advance = partial(progress.advance, progress.add_task(f"{language} {part}", total=total))
             rng = random.Random(f"{seed}/{language}/{part}")
@@ -451,9 +446,8 @@ def _commands(
 ) -> list[Example]:
     """``size`` distinct in-scope sentences, or as many as there are; none whose normal form is in ``seen``.
 
-    Classes are drawn by the tempered number of their templates, then a source, a block and a template
-    evenly. What a
-    class cannot fill, the others do.
+    Classes are drawn by the tempered number of their templates, then a source, a block and a template evenly. What
+    a class cannot fill, the others do.
     """
     tree: dict[Label, dict[str, dict[str, list[Template]]]] = defaultdict(
         lambda: defaultdict(lambda: defaultdict(list))

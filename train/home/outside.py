@@ -53,8 +53,7 @@ _HWU64 = (
 PUBLIC_INTENTS = {"clinc150": _CLINC150.split(), "hwu64": _HWU64.split()}
 """Intents of public English data sets that no home serves: their sentences may train rejection.
 
-Left out is all that Home Assistant serves or that sounds like it: alarms, timers, lists, reminders, weather,
-music,
+Left out is all that Home Assistant serves or that sounds like it: alarms, timers, lists, reminders, weather, music,
 volume, time and dates, devices, cleaning, greetings, "stop" and "never mind".
 """
 

@@ -1,7 +1,6 @@
 """hassil's sentence templates as random walks that know where each slot's words are.
 
-hassil's own sampler enumerates texts depth first and forgets the slots; here its expression tree is compiled
-to a
+hassil's own sampler enumerates texts depth first and forgets the slots; here its expression tree is compiled to a
 small one that is walked at random, and every list reference becomes a character span.
 """
 
