@@ -20,12 +20,17 @@ INTENTS = 12
 """The most confused ones, which the matrix shows beside null."""
 CONFUSIONS = 12
 SLOTS = 6
-"""The worst ones, which are shown with sentences."""
+"""The worst ones, which are shown with sentences ..."""
+COMMON = 10
+"""... of those that so many spans have."""
 NULL = "null"
 
 _INK, _FAINT, _FIRST, _SECOND, _SHADE = "#010101", "#020202", "#030303", "#040404", "#050505"
 _VARIABLES = {_INK: "--ink", _FAINT: "--line", _FIRST: "--first", _SECOND: "--second", _SHADE: "--shade"}
 """What the pictures are drawn with, and the page's variables that take its place."""
+
+_ACTIVATIONS = {"masked": "attention logits", "attended": "sum with attention", "fed": "sum with feed-forward"}
+"""What readers know by another name than the code's."""
 
 _STYLE = """
 :root { color-scheme: light dark; --paper: #fcfcfa; --ink: #1c2024; --soft: #5b6570; --line: #d9dcdf; --panel: #f2f3f1;
@@ -43,7 +48,7 @@ nav { display: flex; flex-wrap: wrap; gap: .2rem 1.1rem; margin: .8rem 0 1.4rem;
 a { color: var(--first); }
 .grid { display: grid; gap: 1.5rem 2rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 21rem), 1fr));
   align-items: start; }
-.tiles { display: grid; gap: .7rem; grid-template-columns: repeat(auto-fill, minmax(9.5rem, 1fr)); margin: 0; }
+.tiles { display: grid; gap: .7rem; grid-template-columns: repeat(auto-fill, minmax(8rem, 1fr)); margin: 0; }
 .tiles div { background: var(--panel); border-radius: .5rem; padding: .6rem .8rem; display: flex;
   flex-direction: column-reverse; justify-content: flex-end; }
 .tiles dt { color: var(--soft); font-size: .85rem; line-height: 1.3; }
@@ -54,18 +59,21 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size
 caption { text-align: left; padding-bottom: .3rem; }
 th, td { padding: .22rem .9rem .22rem 0; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line); }
 th { font-weight: 500; } td.n, th.n { text-align: right; white-space: nowrap; }
-.grid table { width: 100%; } .wide { overflow-x: auto; }
+.grid table { width: 100%; } .grid ~ .grid { margin-top: 1.5rem; } .wide { overflow-x: auto; }
 .bar { display: block; height: .7rem; margin-top: .4rem; background: var(--first); border-radius: 2px;
   width: max(1px, var(--share)); }
-td.bars { width: 40%; padding-right: 0; }
-.matrix th, .matrix td { padding: .15rem .35rem; border: 1px solid var(--line); }
+td.bars { width: 40%; } td:last-child, th:last-child { padding-right: 0; } .pairs td:last-child { text-align: right; }
+.columns { columns: 21rem; column-gap: 2rem; } .columns li { break-inside: avoid; margin-bottom: .5rem; }
+.columns table { width: 100%; break-inside: avoid; margin-bottom: 1.5rem; }
+h3 .soft { font-weight: 400; } .wide + h3 { margin-top: 1.6rem; }
+.matrix th, .matrix td, .matrix td:last-child { padding: .15rem .35rem; border: 1px solid var(--line); }
 .matrix td { text-align: center; min-width: 2.4rem; }
 .matrix thead th { writing-mode: vertical-rl; transform: rotate(180deg); text-align: left; vertical-align: bottom;
   border: 0; padding: .35rem .15rem; white-space: nowrap; }
 .matrix tbody th { position: sticky; left: 0; background: var(--paper); text-align: right; white-space: nowrap; }
 .matrix tbody th, .matrix thead th { font-size: .82rem; }
-.matrix .wrong { background: color-mix(in srgb, var(--second) var(--share), transparent); }
-.matrix .right { background: color-mix(in srgb, var(--first) var(--share), transparent); }
+.matrix .wrong { background: color-mix(in srgb, var(--second) calc(var(--share) * .8), transparent); }
+.matrix .right { background: color-mix(in srgb, var(--first) calc(var(--share) * .6), transparent); }
 .said { margin: .5rem 0 0; display: grid; grid-template-columns: auto 1fr; gap: 0 .7rem; font-size: .95rem; }
 .said dt { color: var(--soft); font-size: .82rem; padding-top: .1rem; } .said dd { margin: 0; }
 mark { background: var(--shade); color: inherit; border-radius: 3px; padding: 0 .15rem; }
@@ -152,7 +160,7 @@ def _trained(record: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
         _table(None, _flat(provenance["versions"]), caption="Versions"),
     ]
     what = f"{record['data']}, language {record['language']}"
-    return f'<p class="soft">{escape(what)}.</p><div class="grid">{"".join(tables)}</div>'
+    return f'<p class="soft">{escape(what)}.</p><div class="columns">{"".join(tables)}</div>'
 
 
 def _learning(history: Sequence[Mapping[str, Any]]) -> str:
@@ -166,12 +174,12 @@ def _learning(history: Sequence[Mapping[str, Any]]) -> str:
             axes.plot(epochs, values, color=colour, marker="o", markersize=3.5, label=label)
         if begin is not None:
             axes.axvspan(begin - 0.5, epochs[-1] + 0.5, color=_SHADE, zorder=0)
-            axes.text(begin - 0.4, 0.03, "int8", transform=axes.get_xaxis_transform(), color=_INK)
+            axes.text(begin - 0.4, 1.01, "int8", transform=axes.get_xaxis_transform())
         axes.set_xlim(epochs[0] - 0.5, epochs[-1] + 0.5)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if percent:
             axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-            axes.legend(loc="lower right")
+            axes.legend(loc="lower right", frameon=False)
         return _svg(figure)
 
     accuracy = (("valid_intent", "intent right", _FIRST), ("valid_exact", "intent and all slots right", _SECOND))
@@ -211,22 +219,23 @@ def _intents(metrics: Mapping[str, Any]) -> str:
         rows.append(f"<tr><th>{_intent(gold)}</th>{cells}{cell(others, 'wrong', total)}</tr>")
     head = "".join(f"<th>{_intent(intent)}</th>" for intent in shown)
     matrix = (
-        '<div class="wide"><table class="matrix"><caption>A row: what was meant; a column: what the agent answered. '
-        f"</caption><thead><tr><td></td>{head}<th>others</th></tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+        '<div class="wide"><table class="matrix">'
+        f"<thead><tr><td></td>{head}<th>others</th></tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
     )
-    pairs = [
-        (_intent(row["gold"]), _intent(row["guess"]), f"{row['n']:,}", escape(row["examples"][0]))
+    pairs = "".join(
+        f"<li>{row['n']:,} × {_intent(row['gold'])} → {_intent(row['guess'])}"
+        f'<div class="soft">{"<br>".join(map(escape, row["examples"]))}</div></li>'
         for row in confusions[:CONFUSIONS]
-    ]
+    )
     per_intent = [
         (_intent(row["intent"]), f"{row['n']:,}", _percent(_share(row["right"], row["n"])))
         for row in sorted(metrics["intents"], key=lambda row: (row["right"] / row["n"], -row["n"]))
     ]
     return (
-        f"<p>The {len(named)} intents with most confusions. <i>null</i> is out of scope as a row, rejected as a column."
-        f'</p>{matrix}<h3 style="margin-top:1.6rem">Most frequent</h3><div class="wide">'
-        + _table(("meant", "answered", "times", "for example"), pairs, markup=True)
-        + f"</div><details><summary>All {len(per_intent)} intents</summary>"
+        f"<p>The {len(named)} intents with most confusions. A row is what was meant, a column what the agent "
+        "answered; <i>null</i> is out of scope as a row, rejected as a column."
+        f'</p>{matrix}<h3>Most frequent: meant → answered</h3><ul class="columns">{pairs}</ul>'
+        f"<details><summary>All {len(per_intent)} intents</summary>"
         + _table(("intent", "sentences", "right"), per_intent, markup=True)
         + "</details>"
     )
@@ -235,7 +244,7 @@ def _intents(metrics: Mapping[str, Any]) -> str:
 def _slots(slots: Sequence[Mapping[str, Any]]) -> str:
     if not slots:
         return "<p>These sentences have no slots.</p>"
-    worst = [row for row in slots if row["examples"]][:SLOTS]
+    worst = [row for row in slots if row["examples"] and row["gold"] >= COMMON][:SLOTS]
     cards = "".join(
         f"<div><h3>{escape(row['slot'])} <span class=soft>F1 {_percent(row['f1'])}, {row['gold']:,} in the data</span>"
         f"</h3>{''.join(_said(example, row['slot']) for example in row['examples'])}</div>"
@@ -252,8 +261,8 @@ def _slots(slots: Sequence[Mapping[str, Any]]) -> str:
         for row in slots
     ]
     return (
-        "<p>The worst by F1, with sentences whose intent is right and whose slot is not. The figures count every "
-        "sentence: a rejected command has lost its slots.</p>"
+        f"<p>The worst by F1 of those that occur {COMMON} times, with sentences whose intent is right and whose "
+        "slot is not. The figures count every sentence: a rejected command has lost its slots.</p>"
         f'<div class="grid">{cards}</div><details><summary>All {len(rows)} slots</summary>'
         + _table(("slot", "in the data", "precision", "recall", "F1"), rows)
         + "</details>"
@@ -320,7 +329,7 @@ def _against_threshold(curve: Sequence[Sequence[float]], threshold: float) -> st
     axes.axvline(threshold, color=_INK, linewidth=1)
     axes.set(xlim=(0, 1), ylim=(0, 0.3))
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    axes.legend(loc="upper center")
+    axes.legend(loc="upper center", frameon=False)
     return _svg(figure)
 
 
@@ -331,7 +340,7 @@ def _trade_off(curve: Sequence[Sequence[float]], threshold: float, metrics: Mapp
     axes.plot([a for _, _, a in curve], [r for _, r, _ in curve], color=_FIRST)
     limits = (max(0.05, 2.5 * x), max(0.05, 2.5 * y))
     for t, r, a in curve[::10]:
-        if a < limits[0] and r < limits[1] and abs(t - threshold) > 0.02:
+        if a < limits[0] and r < limits[1] and abs(t - threshold) > 0.06:
             axes.plot(a, r, "o", color=_FIRST, markersize=4)
             axes.annotate(f"{t:.1f}", (a, r), (5, 4), textcoords="offset points", fontsize=9)
     axes.plot(x, y, "o", color=_SECOND, markersize=7)
@@ -359,10 +368,10 @@ def _rounding(metrics: Mapping[str, Any]) -> str:
             ("activation", "error", "", "beyond"),
             [
                 (
-                    escape(a["name"].replace("_", " ")),
+                    escape(_ACTIVATIONS.get(a["name"], a["name"].replace("_", " "))),
                     _percent(a["error"]),
                     _bar(a["error"] / most),
-                    _percent(a["beyond"], 2) if a["beyond"] else "",
+                    _percent(a["beyond"], 2) if a["beyond"] >= 5e-5 else "",
                 )
                 for a in activations
                 if a["part"] == part
@@ -380,7 +389,7 @@ def _rounding(metrics: Mapping[str, Any]) -> str:
         + _table(("logits", "error", "steps", "same largest"), heads)
         + "</div><p>Error: root mean square of the difference, over that of the float value, the error of all that "
         "comes before included. Steps: mean absolute difference in steps of int8. Beyond: values outside the learned "
-        f"range, which int8 clips.</p><div class=grid>{parts}</div>"
+        f"range, which int8 clips.</p><div class=columns>{parts}</div>"
     )
 
 
@@ -400,7 +409,7 @@ def _size(metrics: Mapping[str, Any]) -> str:
     return (
         f"<p>The bundle has {metrics['bytes']['bundle']:,} bytes of flash, used in place. The embedding table is in "
         "<i>features</i>; every other weight is in <i>flatbuffer</i>, beside what TFLite needs to know of them.</p>"
-        '<div class="grid">'
+        '<div class="columns">'
         + _table(("section", "bytes", ""), rows(sections), caption="The bundle", markup=True)
         + _table(("weights", "bytes", ""), rows(matrices), caption="Where the weights are", markup=True)
         + _table(("operator", "times"), operators, caption="TFLite operators of the encoder")
@@ -429,7 +438,8 @@ def _table(
     numeric = [bool(body) and any(row[i].startswith("<td class=n") for row in body) for i in range(len(head or ()))]
     names = "".join(f"<th{' class=n' if n else ''}>{escape(h)}</th>" for h, n in zip(head or (), numeric, strict=True))
     lines = "".join(f"<tr>{''.join(row)}</tr>" for row in body)
-    return f"<table>{title}{f'<thead><tr>{names}</tr></thead>' if head else ''}<tbody>{lines}</tbody></table>"
+    top = f"<thead><tr>{names}</tr></thead>" if head else ""
+    return f"<table{'' if head else ' class=pairs'}>{title}{top}<tbody>{lines}</tbody></table>"
 
 
 def _tiles(tiles: Iterable[tuple[str, str]]) -> str:
@@ -533,7 +543,6 @@ _RC = {
     "axes.grid": True,
     "grid.color": _FAINT,
     "grid.linewidth": 0.6,
-    "legend.frameon": False,
     "figure.facecolor": "none",
     "axes.facecolor": "none",
 }
