@@ -28,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
         "--most-loss", type=float, default=0.02, help="refuse if int8 gets this share of validation less exactly right"
     )
     top.add_argument(
-        "--most-accepted", type=float, default=0.01, help="share of sentences out of scope that may be accepted"
+        "--most-accepted", type=float, default=0.02, help="share of sentences out of scope that may be accepted"
     )
     return top
 

@@ -58,7 +58,7 @@ class Options:
     """Of the agent; ``None``: data set and language."""
     most_loss: float = 0.02
     """Refuse an int8 model whose exact match is more than this below the float one's."""
-    most_accepted: float = 0.01
+    most_accepted: float = 0.02
     """Share of validation sentences out of scope that the threshold may let through."""
 
 

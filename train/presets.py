@@ -51,6 +51,6 @@ class Preset:
 
 
 PRESETS = {
-    "default": Preset(size=None, epochs=4),
+    "default": Preset(size=None, epochs=5),
     "quick": Preset(size=30_000, epochs=2, distillation=Distillation(words=4_000)),
 }

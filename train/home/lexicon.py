@@ -29,6 +29,11 @@ Part = Literal["train", "valid", "test"]
 DOMAIN_WEIGHTS = {"light": 4.0, "switch": 2.5, "media_player": 2.0, "fan": 1.5, "climate": 1.5}
 """How often a name is of a domain where several will do; 1 for the others."""
 
+RECOMBINED = 0.25
+"""Share of training's short texts that are the beginning of one and the last word of another: "front kitchen"."""
+WHOLE = frozenset(("person", "message", "search_query", "timer_command"))
+"""Lists whose texts are not taken apart."""
+
 Groups = tuple[tuple[str, ...], ...]
 """Texts by the line of the lexicon that they come from; a line weighs by the root of its length."""
 
@@ -91,18 +96,31 @@ class Weighted:
 
     groups: Groups
     weights: tuple[float, ...]
+    reserved: frozenset[str] | None = None
+    """Texts that must not come out; ``None``: only texts of the groups do."""
 
     @classmethod
-    def of(cls, groups: Groups) -> "Weighted":
-        """Cumulative weights by the root of each group's size, so that long lines do not drown short ones."""
+    def of(cls, groups: Groups, reserved: frozenset[str] | None = None) -> "Weighted":
+        """Cumulative weights by the root of each group's size, so that long lines do not drown short ones.
+
+        reserved: given for training, where now and then a text is made of two (Jia and Liang 2016), unless reserved.
+        """
         total, weights = 0.0, []
         for group in groups:
             total += len(group) ** 0.5
             weights.append(total)
-        return cls(groups, tuple(weights))
+        return cls(groups, tuple(weights), reserved)
 
     def choose(self, rng: random.Random) -> str:
         """One text."""
+        text = self._choose(rng)
+        if self.reserved is None or rng.random() >= RECOMBINED:
+            return text
+        words, others = text.split(), self._choose(rng).split()
+        made = " ".join([*(words[:-1] or words), others[-1]])
+        return text if made in self.reserved or len(words) > 3 or words[-1] == others[-1] else made
+
+    def _choose(self, rng: random.Random) -> str:
         group = rng.choices(self.groups, cum_weights=self.weights)[0]
         return group[int(rng.random() * len(group))]
 
@@ -178,6 +196,11 @@ def _load(file: str) -> dict[Part, Lexicon]:
     areas = {text for group in written["area"] for text in group}
     parts: dict[Part, Lexicon] = {}
     lists = {key: split(groups, key) for key, groups in written.items()}
+
+    def weighted(cut: dict[Part, Groups], part: Part) -> Weighted:
+        held_out = frozenset(text for other in ("valid", "test") for group in cut[other] for text in group)
+        return Weighted.of(cut[part], held_out if part == "train" else None)
+
     heads = {}
     for domain, groups in names.items():
         entry = document["names"][domain]
@@ -187,10 +210,10 @@ def _load(file: str) -> dict[Part, Lexicon]:
     part: Part
     for part in ("train", "valid", "test"):
         parts[part] = Lexicon(
-            {key: Weighted.of(groups[part]) for key, groups in lists.items()},
+            {key: Weighted.of(cut[part]) if key in WHOLE else weighted(cut, part) for key, cut in lists.items()},
             {
                 domain: NameWords(
-                    Weighted.of(heads[domain][part]),
+                    weighted(heads[domain], part),
                     sum(expand(document["names"][domain].get("compounds", ()), {}, domain), ()),
                     tuple(document["names"][domain].get("generics", ())),
                 )
