@@ -81,9 +81,9 @@ def generate(
 ) -> Generated:
     """Generate the home data set.
 
-    size: training sentences (default 180,000); validation and test have a tenth of it, at most 3,000. foreign:
-    sentences known to be out of scope, mixed into training. The same arguments give the same sentences. Raises UserError for an
-    unknown language.
+    size: training sentences (default 180,000); validation and test have a tenth of it, at most 3,000.
+    foreign: sentences known to be out of scope, mixed into training; foreign_source: where they are from.
+    The same arguments give the same sentences. Raises UserError for an unknown language.
     """
     templates, rejects = in_scope_templates(language), out_of_scope_templates(language)
     skip_words = [word for word in (get_intents(language) or {}).get("skip_words") or () if not is_template(word)]
