@@ -49,6 +49,14 @@ def requantize(x: np.ndarray, scale: tuple[int, int]) -> np.ndarray:
     return rounding_shift(high_mul(x, scale[0]), -scale[1])
 
 
+def product_scale(a: float, b: float, output: float) -> float:
+    """GetQuantizedConvolutionMultipler, PopulateConvolutionQuantizationParams: the scale of a product of two tensors.
+
+    The tensors' scales are single precision, but their product is taken in double precision.
+    """
+    return a * b / output
+
+
 def sum_multipliers(a: float, b: float, output: float) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
     """CalculateOpDataAdd: the multipliers of both operands and of their sum, from the scales."""
     twice = 2 * max(a, b)

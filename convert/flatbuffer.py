@@ -17,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
 
+from convert.fixed_point import product_scale
 from train.errors import UserError
 from train.quiet import native_silence
 from train.student import LOGIT_LIMIT, MASK_MARGIN, Student
@@ -231,8 +232,7 @@ class _Graph:
         return int(table.Vector(table.Offset(4)))
 
     def product_scale(self, a: int, b: int, output: int) -> float:
-        """GetQuantizedConvolutionMultipler: scales are single, their product is taken in double precision."""
-        return self.scale(a) * self.scale(b) / self.scale(output)
+        return product_scale(self.scale(a), self.scale(b), self.scale(output))
 
     def matrix(self, operator: Any) -> Matrix:
         x, w = operator.inputs[0], operator.inputs[1]
@@ -243,8 +243,9 @@ class _Graph:
         if len(operator.inputs) > 2 and operator.inputs[2] >= 0:
             bias += self.constant(operator.inputs[2], np.int32).reshape(-1)
         bias -= self.zero(x) * weights.sum(1, dtype=np.int64)
-        # PopulateConvolutionQuantizationParams, or GetQuantizedConvolutionMultipler for a single scale.
-        scales = self.scale(x) * np.asarray(self.tensors[w].quantization.scale, np.float64) / self.scale(y)
+        scales = np.array(
+            [product_scale(self.scale(x), float(s), self.scale(y)) for s in self.tensors[w].quantization.scale]
+        )
         relu = operator.builtinOptions.fusedActivationFunction == schema.ActivationFunctionType.RELU
         return Matrix(self.offset(w), weights, bias, scales, self.zero(y), relu)
 

@@ -2,6 +2,7 @@
 
 import collections
 import json
+import math
 import random
 import shutil
 import struct
@@ -12,10 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
+from test_engine import one_operator
 
 from convert.__main__ import main
 from convert.bundle import SECTION_NAMES, read_manifest, read_sections
 from convert.calibration import Scored, calibrate, fit_temperature, intent_scores
+from convert.fixed_point import product_scale, quantize_multiplier, requantize
 from convert.flatbuffer import OPERATORS, operator_names, read_encoder
 from convert.reference import Reference
 from train.agentlib import Agent, constants, ffi
@@ -170,6 +173,47 @@ def test_and_on_embeddings_that_no_sentence_has(content: bytes) -> None:
             ours, theirs = agent.encode(embedding), reference.encode(embedding)
             assert np.array_equal(ours[0], theirs[0])
             assert np.array_equal(ours[1], theirs[1])
+
+
+@pytest.mark.parametrize(
+    ("operator", "options", "shapes"),
+    [
+        ("FULLY_CONNECTED", schema.FullyConnectedOptionsT(), [[1, 40], [2, 40], [1, 2]]),
+        ("BATCH_MATMUL", schema.BatchMatMulOptionsT(), [[1, 1, 40], [1, 40, 2], [1, 1, 2]]),
+    ],
+)
+def test_scales_are_multiplied_in_double_precision(operator: str, options: Any, shapes: list[list[int]]) -> None:
+    rng = np.random.default_rng(6)
+    sums = np.arange(-150_000, 150_000)
+    tried = 0
+    while tried < 5:
+        a, b = (np.float32(scale) for scale in rng.uniform(0.01, 0.1, 2))
+        out = np.float32(rng.uniform(750, 3000) * a * b)
+        scales = product_scale(float(a), float(b), float(out)), float(a * b) / float(out)
+        double, single = (np.clip(requantize(sums, quantize_multiplier(s)), -128, 127) for s in scales)
+        differ = np.flatnonzero(double != single)
+        if not len(differ):
+            continue
+        tried += 1
+        x, y = products(int(sums[differ[0]]), shapes[0][-1])
+        interpreter = one_operator(
+            operator, f"{type(options).__name__[:-1]}", options, shapes, [float(a), float(b), float(out)], [0, 0, 0]
+        )
+        interpreter.set_input(x.reshape(shapes[0]), 0)
+        interpreter.set_input((np.stack([y, y], int(operator == "BATCH_MATMUL"))).reshape(shapes[1]), 1)
+        interpreter.invoke()
+        assert interpreter.get_output(0).flat[0] == double[differ[0]]
+
+
+def products(total: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Two int8 vectors whose product is ``total``."""
+    x, y = np.zeros(count, np.int8), np.zeros(count, np.int8)
+    for i in range(count):
+        x[i] = min(127, math.isqrt(abs(total))) or 1
+        y[i] = max(-127, min(127, math.trunc(total / int(x[i]))))
+        total -= int(x[i]) * int(y[i])
+    assert total == 0
+    return x, y
 
 
 # ---- calibration ----
