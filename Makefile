@@ -1,7 +1,7 @@
 # make agent   trains the default agent, builds its firmware, asks it some sentences in a simulated ESP32-C3
 # make test    runs all tests
 # make lint    checks format, style and types
-# make readme  puts the last agent's transcript into README.md
+# make readme  is make agent, and puts its transcript into README.md
 # make clean   removes what was built; the environment .venv stays
 #
 # Variables, for example `make agent PRESET=quick LANGUAGE=de`:
@@ -47,8 +47,8 @@ lint: .venv/installed
 	@$(RUN) -m ruff check .
 	@$(RUN) -m mypy --strict train convert host tests
 
-readme: $(OUT)/demo.txt
-	@sed -i -e '/^\$$ make agent$$/,/^```$$/{//!d}' -e '/^\$$ make agent$$/r $<' README.md
+readme: agent
+	@sed -i -e '/^\$$ make agent/,/^```$$/{//!d}' -e '/^\$$ make agent/{s/.*/$$ $(strip make agent $(MAKEOVERRIDES))/;r $(OUT)/demo.txt' -e '}' README.md
 
 clean:
 	rm -rf build .pio
