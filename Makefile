@@ -1,5 +1,7 @@
 # make agent   trains the default agent, builds its firmware, asks it some sentences in a simulated ESP32-C3
 # make test    runs all tests
+# make bench   counts what the engine costs (QEMU, callgrind); prints a table, writes build/bench.json
+# make soak    the tests of updates and faults at full length: 10,000 power cuts, 100,000 requests (some 20 minutes)
 # make lint    checks format, style and types
 # make readme  is make agent, and puts its transcript into README.md
 # make clean   removes what was built; the environment .venv stays
@@ -9,14 +11,15 @@
 #   DATA      home; snips, hwu64, clinc150; or a folder of data (README.md)
 #   LANGUAGE  of home's sentences
 #   SEED      of data, weights and order
-#   DATA_DIR  folder with local copies of public data sets, instead of downloading them
+#   DATA_DIR  folder with local copies of public data sets, instead of downloading them; home learns from HWU64's and
+#             CLINC150's training text there what is no command (default: ../shared/data, if there is such a folder)
 #   PYTHON    a Python 3.11, 3.12 or 3.13
 
 PRESET := default
 DATA := home
 LANGUAGE := en
 SEED := 1
-DATA_DIR :=
+DATA_DIR := $(wildcard ../shared/data)
 
 SUPPORTED := import sys, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
 PYTHON := $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -32,7 +35,7 @@ RUN := .venv/bin/python
 PLATFORMIO := PLATFORMIO_SETTING_ENABLE_TELEMETRY=no PLATFORMIO_DISABLE_UPGRADE_CHECK=true $(RUN) -m platformio
 
 .DELETE_ON_ERROR:
-.PHONY: agent test lint readme clean firmware system always
+.PHONY: agent test bench soak lint readme clean firmware system always
 
 agent: firmware
 	@$(RUN) -m host.demo $(OUT)
@@ -46,6 +49,12 @@ lint: .venv/installed
 	@$(RUN) -m ruff format --check .
 	@$(RUN) -m ruff check .
 	@$(RUN) -m mypy --strict train convert host tests
+
+bench: .venv/installed
+	@$(RUN) -m convert.bench $(OUT)/agent.bundle --out build/bench.json
+
+soak: .venv/installed
+	@UTTERBIT_FULL=1 $(RUN) -m pytest -s tests/test_update.py tests/test_faults.py
 
 readme: agent
 	@sed -i -e '/^\$$ make agent/,/^```$$/{//!d}' -e '/^\$$ make agent/{s/.*/$$ $(strip make agent $(MAKEOVERRIDES))/;r $(OUT)/demo.txt' -e '}' README.md
