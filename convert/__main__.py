@@ -54,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
         print("interrupted; nothing half written", file=sys.stderr)
         return 130
     show(metrics, console)
-    console.print(f"agent written to {options.folder / 'agent.bundle'}")
+    console.print(f"agent written to {options.folder / 'agent.bundle'}, report to {options.folder / 'report.html'}")
     return 0
 
 
@@ -67,6 +67,17 @@ def show(metrics: dict[str, Any], console: Console) -> None:
     for key, title in (("intent", "intent"), ("exact", "intent and all slots")):
         table.add_row(title, f"{valid['float'][key]:.1%}", f"{valid['int8'][key]:.1%}")
     console.print(table)
+    firmware = metrics["firmware"]
+    inside, outside = firmware["in_scope"], firmware["out_of_scope"]
+    shares = {
+        "intent": firmware["intent_accuracy"],
+        "slot F1": firmware["slot_f1"],
+        "intent and all slots": firmware["exact"],
+        "commands rejected": inside["rejected"] / inside["n"] if inside["n"] else None,
+        "others accepted": outside["accepted"] / outside["n"] if outside["n"] else None,
+    }
+    known = ", ".join(f"{title} {share:.1%}" for title, share in shares.items() if share is not None)
+    console.print(f"as the firmware answers: {known}")
     console.print("operators: " + ", ".join(f"{count} {name}" for name, count in sorted(metrics["operators"].items())))
     console.print("bytes: " + ", ".join(f"{name} {size:,}" for name, size in metrics["bytes"].items()))
     console.print(f"arena: {arena['firmware']:,} bytes in the firmware, {arena['tflite_micro']:,} in TFLite Micro")

@@ -70,6 +70,7 @@ h3 .soft { font-weight: 400; } .wide + h3 { margin-top: 1.6rem; }
 .matrix td { text-align: center; min-width: 2.4rem; }
 .matrix thead th { writing-mode: vertical-rl; transform: rotate(180deg); text-align: left; vertical-align: bottom;
   border: 0; padding: .35rem .15rem; white-space: nowrap; }
+.matrix thead td { border: 0; }
 .matrix tbody th { position: sticky; left: 0; background: var(--paper); text-align: right; white-space: nowrap; }
 .matrix tbody th, .matrix thead th { font-size: .82rem; }
 .matrix .wrong { background: color-mix(in srgb, var(--second) calc(var(--share) * .8), transparent); }
@@ -90,15 +91,16 @@ def page(record: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
         record: ``student.json``.
         metrics: ``metrics.json``.
     """
-    sections = (
-        ("trained", "What was trained on what", _trained(record, metrics)),
-        ("learning", "Learning", _learning(record["history"])),
-        ("intents", "Confused intents", _intents(metrics)),
-        ("slots", "Slots", _slots(metrics["slots"])),
-        ("rejection", "Score and rejection", _rejection(metrics)),
-        ("rounding", "What int8 changes", _rounding(metrics)),
-        ("size", "Size", _size(metrics)),
-    )
+    with matplotlib.rc_context(_RC):
+        sections = (
+            ("trained", "What was trained on what", _trained(record, metrics)),
+            ("learning", "Learning", _learning(record["history"])),
+            ("intents", "Confused intents", _intents(metrics)),
+            ("slots", "Slots", _slots(metrics["slots"])),
+            ("rejection", "Score and rejection", _rejection(metrics)),
+            ("rounding", "What int8 changes", _rounding(metrics)),
+            ("size", "Size", _size(metrics)),
+        )
     title = f"{escape(metrics['name'])}: report"
     links = "".join(f'<a href="#{key}">{heading}</a>' for key, heading, _ in sections)
     body = "".join(f'<section id="{key}"><h2>{heading}</h2>{content}</section>\n' for key, heading, content in sections)
@@ -261,8 +263,8 @@ def _slots(slots: Sequence[Mapping[str, Any]]) -> str:
         for row in slots
     ]
     return (
-        f"<p>The worst by F1 of those that occur {COMMON} times, with sentences whose intent is right and whose "
-        "slot is not. The figures count every sentence: a rejected command has lost its slots.</p>"
+        f"<p>The worst by F1 of those that occur at least {COMMON} times, with sentences whose intent is right and "
+        "whose slot is not. The figures count every sentence: a rejected command has lost its slots.</p>"
         f'<div class="grid">{cards}</div><details><summary>All {len(rows)} slots</summary>'
         + _table(("slot", "in the data", "precision", "recall", "F1"), rows)
         + "</details>"
@@ -522,9 +524,8 @@ def _kilobytes(count: int) -> str:
 
 def _axes(x: str, y: str | None = None) -> tuple[Figure, Any]:
     """A picture that is still readable at the width of a phone."""
-    with matplotlib.rc_context(_RC):
-        figure = Figure(figsize=(5, 3.3), layout="constrained")
-        axes = figure.add_subplot()
+    figure = Figure(figsize=(5, 3.3), layout="constrained")
+    axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_xlabel(x)
     if y:
@@ -534,6 +535,7 @@ def _axes(x: str, y: str | None = None) -> tuple[Figure, Any]:
 
 _RC = {
     "svg.fonttype": "none",
+    "svg.hashsalt": "report",
     "font.size": 11,
     "axes.edgecolor": _FAINT,
     "axes.labelcolor": _INK,
@@ -551,8 +553,7 @@ _RC = {
 def _svg(figure: Figure) -> str:
     """The picture as an element of the page, in the page's font and colours, the same for the same content."""
     buffer = io.StringIO()
-    with matplotlib.rc_context({**_RC, "svg.hashsalt": "report"}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
