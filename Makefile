@@ -79,7 +79,7 @@ $(OUT)/student.json: $(OUT)/recipe $(LEARNED_FROM) | .venv/installed
 	@echo "== train $(RECIPE)"
 	@$(RUN) -m train $(RECIPE) --out $(OUT)
 
-$(OUT)/recipe: always
+$(OUT)/recipe: always | system
 	@mkdir -p $(@D)
 	@echo '$(RECIPE)' | cmp -s - $@ || echo '$(RECIPE)' > $@
 
