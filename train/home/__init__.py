@@ -207,10 +207,10 @@ def hold_out(templates: Sequence[Template], rng: random.Random) -> dict[Part, li
 
     Every block that shares a label and its slots keeps at least half of its templates in training, so no class and no
     slot is missing there; classes with several templates to spare get some in both parts first. A command's template is
-    set aside only if each of its words stands in another template of its intent that stays: new sentences of known
+    set aside only if each of its words and lists stands in two others of its intent that stay: new sentences of known
     words, for that "quit" ends the mowing cannot be learned from sentences without it.
     """
-    evidence = Counter((template.intent, word) for template in templates for word in template.words)
+    evidence = Counter((template.intent, use) for template in templates for use in template.words | template.lists)
     groups: dict[object, int] = Counter(_kin(template) for template in templates)
     left = dict(groups)
     wanted = max(1, round(len(templates) * HELD_OUT_TEMPLATES))
@@ -226,8 +226,8 @@ def hold_out(templates: Sequence[Template], rng: random.Random) -> dict[Part, li
             part: Part = min(("valid", "test"), key=lambda part: (per_class[part, label], len(held[part])))
             if len(held[part]) >= wanted or index in taken or per_class[part, label] >= limit:
                 continue
-            uses = [(template.intent, word) for word in template.words]
-            if template.intent is not None and any(evidence[use] < 2 for use in uses):
+            uses = [(template.intent, use) for use in template.words | template.lists]
+            if template.intent is not None and any(evidence[use] < 3 for use in uses):
                 continue
             if left[kin] - 1 >= max(1, groups[kin] / 2):
                 left[kin] -= 1

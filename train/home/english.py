@@ -1,13 +1,12 @@
 """What English says differently from the bare templates: which readings win, and what nobody says.
 
 Home Assistant resolves "kitchen lamp" by looking at the home; a model that does not know the home needs one
-reading. These rules fix it: an area and the word for a class ("kitchen lights") is that class in that area; an
-area before another device's name is its area where the command takes one ("kitchen ceiling light"); "kitchen
-lamp", like "living room tv", is a name.
+reading. These rules fix it: an area and the word for a class ("kitchen lights", "kitchen lamp") is that class in that
+area; an area before another device's name is its area where the command takes both ("kitchen ceiling light", "living
+room tv"), and part of the name where it does not.
 """
 
 import re
-from dataclasses import replace
 
 from train.home.templates import Draw
 
@@ -45,23 +44,9 @@ def mend(draw: Draw) -> Draw | None:
                 return None
             if words == "garage" and after[0].startswith("door"):
                 return None
-            if after[0] == "lamp" and ("domain", "light") in draw.template.implied:
-                return _as_name(draw)
         if names_device and "light" in draw.template.domains and after[:1] and after[0].startswith(("light", "lamp")):
             return None  # "{name} lamp" is the name of a light again
         if slot.slot == "floor" and after[:1] == ["floor"]:
             return None
         slots.append(slot)
     return draw
-
-
-def _as_name(draw: Draw) -> Draw | None:
-    """Read "kitchen lamp" as one device's name where the intent takes a name."""
-    if any(slot.slot == "name" for slot in draw.slots):
-        return None
-    slots = tuple(
-        replace(slot, slot="name", end=slot.end + len(" lamp")) if slot.slot == "area" else slot for slot in draw.slots
-    )
-    if not draw.text.startswith(" lamp", next(slot.end for slot in draw.slots if slot.slot == "area")):
-        return None
-    return Draw(draw.text, slots, replace(draw.template, implied=()))

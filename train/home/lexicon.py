@@ -150,24 +150,22 @@ class Lexicon:
     ) -> str:
         """A device's name.
 
-        after_area: an area stands right before it, so it must not be one that takes the area into its name.
-        with_area: an area may be part of it whatever its kind ("kitchen floor lamp").
+        after_area: an area stands right before it.
+        with_area: an area may be part of it ("kitchen floor lamp"), for the command takes no area beside a name.
         generic: it may be an area and the word for its class ("kitchen light").
         """
         known = [domain for domain in domains if domain in self.names] or list(self.names)
         domain = rng.choices(known, [DOMAIN_WEIGHTS.get(domain, 1.0) for domain in known])[0]
         words = self.names[domain]
         head = words.heads.choose(rng)
-        if after_area:
-            while head in words.compounds:
-                head = words.heads.choose(rng)
+        if after_area or not with_area:
             return head
         kind = rng.random()
         if kind < 0.2 and words.compounds:
             return f"{self.lists['area'].choose(rng)} {rng.choice(words.compounds)}"
         if kind < 0.3 and words.generics and generic:
             return f"{self.lists['area'].choose(rng)} {rng.choice(words.generics)}"
-        if kind < 0.4 and words.compounds and with_area:
+        if kind < 0.4 and words.compounds:
             return f"{self.lists['area'].choose(rng)} {head}"
         if kind < 0.45 and words.compounds:
             return f"{self.lists['person'].choose(rng)}'s {head}"
