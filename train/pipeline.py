@@ -86,7 +86,8 @@ def run(
 
         pieces = vocabulary.pieces()
         train(student, train_data, valid_data, pieces, labels, schedule, step, finished, lexical, soft)
-    save(student, labels, data, schedule, history, out)
+    lesson = {"checkpoint": Teacher(teacher, CACHE).digest, **asdict(preset.distillation)} if teacher else None
+    save(student, labels, data, schedule, history, lesson, out)
     return student
 
 
@@ -128,8 +129,19 @@ def _distil(
     return lexical, soft
 
 
-def save(student: Student, labels: Labels, data: DataSet, schedule: Schedule, history: list[Epoch], out: Path) -> None:
-    """Writes a trained student: weights as ``student.npz``, everything else as ``student.json``."""
+def save(
+    student: Student,
+    labels: Labels,
+    data: DataSet,
+    schedule: Schedule,
+    history: list[Epoch],
+    lesson: dict[str, Any] | None,
+    out: Path,
+) -> None:
+    """Writes a trained student: weights as ``student.npz``, everything else as ``student.json``.
+
+    ``lesson``: the teacher and what was asked of it, for the record.
+    """
     weights: dict[str, Any] = {v.path.replace("/", "."): v.numpy() for v in student.variables if v.dtype == "float32"}
     buffer = io.BytesIO()
     np.savez(buffer, **weights)
@@ -141,6 +153,7 @@ def save(student: Student, labels: Labels, data: DataSet, schedule: Schedule, hi
         "labels": labels.to_json(),
         "schedule": asdict(schedule),
         "history": [asdict(e) for e in history],
+        "teacher": lesson,
         "provenance": {
             "data": data.provenance,
             "versions": {p: importlib.metadata.version(p) for p in ("tensorflow", "keras", "numpy")},
