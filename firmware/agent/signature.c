@@ -73,7 +73,8 @@ static void finish(sha512 *hash, uint8_t digest[64]) {
   static const uint8_t one = 0x80, zero = 0;
   const uint64_t bits = 8 * hash->length;
   absorb(hash, &one, 1);
-  while (hash->length % sizeof hash->block != sizeof hash->block - 8) absorb(hash, &zero, 1);
+  while (hash->length % sizeof hash->block != sizeof hash->block - 16) absorb(hash, &zero, 1);
+  for (unsigned int i = 0; i < 8; i++) absorb(hash, &zero, 1); /* the upper half of the length in bits */
   for (unsigned int i = 0; i < 8; i++) {
     const uint8_t byte = (uint8_t)(bits >> (56 - 8 * i));
     absorb(hash, &byte, 1);
