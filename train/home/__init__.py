@@ -147,6 +147,10 @@ def _generate(
             parts[part] = commands + _others(maker, restricted, worded, strangers, rejected, known, advance)
             rng.shuffle(parts[part])
             seen.update(normal(example.text) for example in parts[part])
+    known_labels = {example.intent for example in parts["train"]}
+    known_labels |= {slot.slot for example in parts["train"] for slot in example.slots}
+    for part in ("valid", "test"):  # few sentences may miss a rare label in training
+        parts[part] = [e for e in parts[part] if known_labels.issuperset((e.intent, *(s.slot for s in e.slots)))]
     sources = Counter(template.source for template in (*templates, *rejects))
     provenance = {"language": language, "seed": seed, "templates": dict(sorted(sources.items()))}
     return Generated(parts, values, sorted(numeric), provenance)
