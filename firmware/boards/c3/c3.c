@@ -47,6 +47,8 @@
 #define TIMG_WDT_USE_XTAL BIT(21)
 #define TIMG_WDT_RESET_LENGTHS (7u << 18 | 7u << 15) /* 3.2 us, for core and system */
 
+#define SYSTIMER_CONF REGISTER(0x60023000)
+#define SYSTIMER_UNIT0_WORK BIT(30)
 #define SYSTIMER_UNIT0_OP REGISTER(0x60023004)
 #define SYSTIMER_UPDATE BIT(30)
 #define SYSTIMER_VALID BIT(29)
@@ -361,6 +363,7 @@ const ub_storage *board_start(ub_board *board) {
   cpu_hz = start_clock();
   start_watchdog();
   start_uart();
+  SYSTIMER_CONF |= SYSTIMER_UNIT0_WORK; /* the chip's default; QEMU wants to be told */
   clock_source = latch_systimer() ? CLOCK_SYSTIMER : has_mcycle() ? CLOCK_MCYCLE : CLOCK_NONE;
   board->name = "c3";
   board->reset = reset_reason();
