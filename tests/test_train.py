@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from conftest import run_module
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,7 +18,7 @@ from train.encoding import Vocabulary, encode, tags_of
 from train.errors import UserError
 from train.examples import Example, Slot
 from train.labels import Labels
-from train.training import legal_masks
+from train.training import legal_masks, path_loss
 
 ROWS, POSITIONS = 256, 16
 
@@ -30,6 +31,26 @@ EXAMPLES = (
     Example("who are you", None),
 )
 LABELS = Labels.of(EXAMPLES)
+
+
+# ---- the loss of tags ----
+
+
+def legal(path: tuple[int, ...]) -> bool:
+    """Whether every I-x stands behind B-x or I-x."""
+    return all(b == 0 or b % 2 or a in (b - 1, b) for a, b in itertools.pairwise((0, *path)))
+
+
+def test_path_loss_is_the_likelihood_among_all_legal_paths() -> None:
+    tags, lengths = 5, (4, 1, 3)
+    logits = np.random.default_rng(1).normal(0, 2, (len(lengths), max(lengths), tags)).astype(np.float32)
+    right = np.array([[1, 2, 0, 3], [0, -1, -1, -1], [3, 4, 1, -1]], np.int32)
+    expected = 0.0
+    for x, path, length in zip(logits, right, lengths, strict=True):
+        paths = (p for p in itertools.product(range(tags), repeat=length) if legal(p))
+        weights = [np.exp(sum(x[i, t] for i, t in enumerate(p))) for p in paths]
+        expected += np.log(sum(weights)) - sum(x[i, path[i]] for i in range(length))
+    assert float(path_loss(tf.constant(logits), tf.constant(right))) == pytest.approx(expected / sum(lengths), rel=1e-5)
 
 
 # ---- labels ----

