@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import importlib.metadata
 import io
 import json
 import zipfile
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +23,16 @@ from train.encoding import Vocabulary, encode
 from train.errors import UserError
 from train.examples import write_atomic
 from train.labels import Labels
+from train.learner import Checkpoint
 from train.presets import Preset
 from train.student import Shape, Student
 from train.teacher import JointTeacher, Teacher
 from train.training import Epoch, LexicalTargets, Schedule, SoftTargets, train
 
 STUDENT_JSON, STUDENT_NPZ, DATA = "student.json", "student.npz", "data"
+CHECKPOINT = "checkpoint.npz"
+PACKAGES = ("tensorflow", "keras", "numpy")
+"""Those that decide on the result."""
 CACHE = Path("build") / "cache"
 
 
@@ -41,6 +47,8 @@ def run(
     shape: dict[str, Any] | None = None,
 ) -> Student:
     """Trains a student on a data set and writes both to ``out``.
+
+    A run that was interrupted is taken up at its last whole epoch by the same call, and gives the same student.
 
     Args:
         data: labelled sentences.
@@ -71,6 +79,11 @@ def run(
         if teacher:
             lexical, soft = _distil(teacher, data, labels, vocabulary, preset, schedule, progress, console)
         student = Student(sizes, seed=schedule.seed)
+        pieces = vocabulary.pieces()
+        told = (sizes, schedule, labels, train_data, valid_data, pieces, lexical, soft)
+        checkpoint = Checkpoint(out / CHECKPOINT, digest(told))
+        if saved := checkpoint.load():
+            console.print(f"an interrupted run is taken up after epoch {len(saved.epochs)}")
         history: list[Epoch] = []
         task = progress.add_task("training", total=None)
 
@@ -84,11 +97,53 @@ def run(
                 f"validation intent {epoch.valid_intent:.1%}, intent and all slots {epoch.valid_exact:.1%}"
             )
 
-        pieces = vocabulary.pieces()
-        train(student, train_data, valid_data, pieces, labels, schedule, step, finished, lexical, soft)
+        student = train(
+            student,
+            train_data,
+            valid_data,
+            pieces,
+            labels,
+            schedule,
+            step,
+            finished,
+            lexical,
+            soft,
+            checkpoint=checkpoint,
+        )
     lesson = {"checkpoint": Teacher(teacher, CACHE).digest, **asdict(preset.distillation)} if teacher else None
     save(student, labels, data, schedule, history, lesson, out)
+    checkpoint.remove()
     return student
+
+
+def digest(told: Any) -> str:
+    """Names a training: what it is told, what it is computed with, and this part of the project."""
+    digest = hashlib.sha256()
+
+    def add(item: Any) -> None:
+        if isinstance(item, np.ndarray):
+            digest.update(np.ascontiguousarray(item).tobytes())
+        elif is_dataclass(item):
+            for one in fields(item):
+                add(getattr(item, one.name))
+        elif isinstance(item, tuple | list):
+            for one in item:
+                add(one)
+        else:
+            digest.update(repr(item).encode())
+        digest.update(b"\0")
+
+    add((told, _versions(), _sources()))
+    return digest.hexdigest()
+
+
+@functools.cache
+def _sources() -> tuple[bytes, ...]:
+    return tuple(source.read_bytes() for source in sorted(Path(__file__).parent.glob("*.py")))
+
+
+def _versions() -> dict[str, str]:
+    return {package: importlib.metadata.version(package) for package in PACKAGES}
 
 
 def _distil(
@@ -156,7 +211,7 @@ def save(
         "teacher": lesson,
         "provenance": {
             "data": data.provenance,
-            "versions": {p: importlib.metadata.version(p) for p in ("tensorflow", "keras", "numpy")},
+            "versions": _versions(),
         },
     }
     write_atomic(out / STUDENT_JSON, json.dumps(record, ensure_ascii=False, indent=1) + "\n")

@@ -17,7 +17,8 @@ from train.agentlib import best_tags
 from train.encoding import Encoded
 from train.examples import write_atomic
 from train.labels import OUTSIDE, Labels
-from train.student import Student
+from train.learner import Checkpoint, Learner, Saved, State
+from train.student import Shape, Student
 
 BATCH = (tf.TensorSpec((None, None), tf.int32), tf.TensorSpec((None,), tf.int32), tf.TensorSpec((None, None), tf.int32))
 """Words [B, n - 1], classes [B], tags [B, n - 1]."""
@@ -45,6 +46,11 @@ class Schedule:
     open_slot: int = 40
     """A slot that begins, or goes on, with this many different words in training is open."""
     seed: int = 1
+
+    @property
+    def float_epochs(self) -> int:
+        """Epochs before rounding begins."""
+        return self.epochs - max(1, round(self.epochs * self.quantized_share))
 
 
 @dataclass(frozen=True)
@@ -89,6 +95,11 @@ class Epoch:
     """Share of validation sentences with the right intent (null for those out of scope)."""
     valid_exact: float
     """Share with the right intent and all tags."""
+
+
+Prune = Callable[[Learner, float], tuple[Shape, State] | None]
+"""Asked after every step of the float part, given the share of it that is done: the sizes and the state of a smaller
+student, or ``None``."""
 
 
 def predict(
@@ -140,8 +151,11 @@ def train(
     finished: Callable[[Epoch], None],
     lexical: LexicalTargets | None = None,
     soft: SoftTargets | None = None,
-) -> None:
-    """Trains ``student`` in place.
+    *,
+    prune: Prune | None = None,
+    checkpoint: Checkpoint | None = None,
+) -> Student:
+    """Trains ``student`` in place and returns it, or the smaller one that pruning made of it.
 
     Args:
         student: the model; its ranges are observed in the float part and learned in the quantized one.
@@ -154,6 +168,9 @@ def train(
         finished: called at the end of every epoch.
         lexical: a teacher's word vectors to learn beside the labels.
         soft: a teacher's labels of other sentences to learn beside them.
+        prune: cuts the student in the float part; what follows is its recovery.
+        checkpoint: where every epoch is put aside, and an interrupted training is taken up: it ends as if it had not
+            been interrupted.
     """
     keras.utils.set_random_seed(schedule.seed)
     per_epoch = math.ceil(len(train_data) / schedule.batch)
@@ -162,20 +179,26 @@ def train(
     rate = keras.optimizers.schedules.CosineDecay(
         0.0, steps - warmup, warmup_target=schedule.learning_rate, warmup_steps=warmup, alpha=0.01
     )
-    optimizer = keras.optimizers.Adam(rate, clipnorm=1.0, beta_2=0.99)
-    variables = list(student.trainable_variables)
+    components = lexical.vectors.shape[1] if lexical else 0
+    epochs: list[Epoch] = []
+    saved = checkpoint.load() if checkpoint else None
+    if saved:
+        epochs = [Epoch(**e) for e in saved.epochs]
+        student = Student(saved.shape, dropout=student.dropout)
+        student.quantized = epochs[-1].quantized
+        for e in epochs:
+            finished(e)
+    learner = Learner(student, rate, seed=schedule.seed, components=components)
+    if saved:
+        learner.restore(saved.state)
     if lexical:
-        probe = keras.layers.Dense(lexical.vectors.shape[1], name="lexical_probe")
-        probe.build((None, student.shape.embed))
-        variables += probe.trainable_variables
         known_pieces, known_vectors = tf.constant(lexical.pieces), tf.constant(lexical.vectors)
 
     def lexical_loss(lexical: LexicalTargets) -> tf.Tensor:
-        chosen = tf.random.uniform((lexical.batch,), 0, len(lexical.pieces), tf.int32)
-        guess = probe(student.word_vectors(tf.gather(known_pieces, chosen)))
+        chosen = keras.random.randint((lexical.batch,), 0, len(lexical.pieces), seed=learner.seeds)
+        guess = learner.probe(learner.student.word_vectors(tf.gather(known_pieces, chosen)))
         return tf.reduce_mean(tf.reduce_sum((guess - tf.gather(known_vectors, chosen)) ** 2, 1))
 
-    optimizer.build(variables)
     rows = tf.constant(pieces)
     pool, start, count = (tf.constant(a) for a in open_words(train_data, labels.tags, schedule.open_slot))
     swap = schedule.swap if len(pool) else 0.0
@@ -183,11 +206,14 @@ def train(
     def swapped(words: tf.Tensor, tags: tf.Tensor) -> tf.Tensor:
         at = tf.maximum(tags, 0)
         choices = tf.gather(count, at)
-        chosen = tf.cast(tf.random.uniform(tf.shape(words)) * tf.cast(choices, tf.float32), tf.int32)
+        drawn, moved = (keras.random.uniform(tf.shape(words), seed=learner.seeds) for _ in range(2))
+        chosen = tf.cast(drawn * tf.cast(choices, tf.float32), tf.int32)
         other = tf.gather(pool, tf.minimum(tf.gather(start, at) + chosen, len(pool) - 1))
-        return tf.where((choices > 0) & (tf.random.uniform(tf.shape(words)) < swap), other, words)
+        return tf.where((choices > 0) & (moved < swap), other, words)
 
     def make_step() -> Callable[..., tf.Tensor]:
+        student, variables = learner.student, learner.variables
+
         @tf.function(input_signature=(*BATCH, *(SOFT_BATCH if soft else ())))
         def step(
             words: tf.Tensor,
@@ -214,17 +240,17 @@ def train(
                     loss += soft.weight * divergence
             gradients = tape.gradient(loss, variables)
             pairs = [(tf.zeros_like(v) if g is None else g, v) for g, v in zip(gradients, variables, strict=True)]
-            optimizer.apply_gradients(pairs)
+            learner.optimizer.apply_gradients(pairs)
             return loss
 
         return step
 
-    soft_batches = _soft_batches(soft, schedule.seed) if soft else iter(())
-    done, first_quantized = 0, schedule.epochs - max(1, round(schedule.epochs * schedule.quantized_share))
+    done = len(epochs) * per_epoch
+    soft_batches = itertools.islice(_soft_batches(soft, schedule.seed), done, None) if soft else iter(())
     step = make_step()
-    for epoch in range(schedule.epochs):
-        if epoch == first_quantized:
-            student.start_quantizing()
+    for epoch in range(len(epochs), schedule.epochs):
+        if epoch == schedule.float_epochs:
+            learner.student.start_quantizing()
             step = make_step()  # traced anew
         total = 0.0
         for batch in train_data.batches(schedule.batch, seed=schedule.seed * 1000 + epoch):
@@ -235,8 +261,18 @@ def train(
             total += float(step(*map(tf.constant, arrays)))
             done += 1
             progress(done, steps, total / (done - epoch * per_epoch))
-        intent, exact = evaluate(student, valid_data, rows, labels)
-        finished(Epoch(epoch + 1, student.quantized, total / per_epoch, intent, exact))
+            float_part = done / (schedule.float_epochs * per_epoch) if schedule.float_epochs else 2.0
+            if prune and float_part <= 1 and (smaller := prune(learner, float_part)):
+                student = Student(smaller[0], dropout=student.dropout)
+                learner = Learner(student, rate, seed=schedule.seed, components=components)
+                learner.restore(smaller[1])
+                step = make_step()
+        intent, exact = evaluate(learner.student, valid_data, rows, labels)
+        epochs.append(Epoch(epoch + 1, learner.student.quantized, total / per_epoch, intent, exact))
+        if checkpoint:
+            checkpoint.save(Saved(learner.student.shape, [asdict(e) for e in epochs], learner.state))
+        finished(epochs[-1])
+    return learner.student
 
 
 def _soft_batches(soft: SoftTargets, seed: int) -> Iterator[list[np.ndarray]]:
