@@ -1,5 +1,6 @@
 # make agent   trains the default agent, builds its firmware, asks it some sentences in a simulated ESP32-C3
 # make test    runs all tests
+# make benchmark   what teacher, distillation, pruning and int8 give and cost on DATA; goes on where it was interrupted
 # make bench   counts what the engine costs (QEMU, callgrind); prints a table, writes build/bench.json
 # make soak    the tests of updates and faults at full length: 10,000 power cuts, 100,000 requests (some 20 minutes)
 # make lint    checks format, style and types
@@ -11,6 +12,8 @@
 #   DATA      home; snips, hwu64, clinc150; or a folder of data (README.md)
 #   LANGUAGE  of home's sentences
 #   SEED      of data, weights and order
+#   SEEDS     how often make benchmark trains every model
+#   LABELS    labelled sentences of every intent that make benchmark keeps (default: all)
 #   DATA_DIR  folder with local copies of public data sets, instead of downloading them; home learns from HWU64's and
 #             CLINC150's training text there what is no command (default: ../shared/data, if there is such a folder)
 #   PYTHON    a Python 3.11, 3.12 or 3.13
@@ -19,6 +22,8 @@ PRESET := default
 DATA := home
 LANGUAGE := en
 SEED := 1
+SEEDS := 3
+LABELS :=
 DATA_DIR := $(wildcard ../shared/data)
 
 SUPPORTED := import sys, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
@@ -35,7 +40,7 @@ RUN := .venv/bin/python
 PLATFORMIO := PLATFORMIO_SETTING_ENABLE_TELEMETRY=no PLATFORMIO_DISABLE_UPGRADE_CHECK=true $(RUN) -m platformio
 
 .DELETE_ON_ERROR:
-.PHONY: agent test bench soak lint readme clean firmware system always
+.PHONY: agent test benchmark bench soak lint readme clean firmware system always
 
 agent: firmware
 	@$(RUN) -m host.demo $(OUT)
@@ -49,6 +54,10 @@ lint: .venv/installed
 	@$(RUN) -m ruff format --check .
 	@$(RUN) -m ruff check .
 	@$(RUN) -m mypy --strict train convert host tests
+
+benchmark: .venv/installed
+	@$(RUN) -m convert.benchmark --data $(DATA) --preset $(PRESET) --seeds $(SEEDS) \
+		$(if $(LABELS),--labels-per-intent $(LABELS)) $(if $(DATA_DIR),--data-dir $(DATA_DIR))
 
 bench: .venv/installed
 	@$(RUN) -m convert.bench $(OUT)/agent.bundle --out build/bench.json

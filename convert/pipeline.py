@@ -31,6 +31,7 @@ from convert.calibration import Scored, calibrate
 from convert.diagnosis import diagnose, hear
 from convert.flatbuffer import Encoder, convert, operator_names, read_encoder
 from convert.reference import Reference, arena_bytes
+from convert.results import read_all
 from convert.rounding import activation_errors, logit_errors
 from train import datasets, pipeline
 from train.agentlib import Agent, best_tags, featurize
@@ -42,6 +43,8 @@ from train.student import Student
 from train.training import evaluate, legal_masks
 
 BUNDLE, FLATBUFFER, METRICS, REPORT = "agent.bundle", "student.tflite", "metrics.json", "report.html"
+BENCHMARK = "benchmark"
+"""Folder beside an agent's own that convert.benchmark writes its results to."""
 GOLDEN = 8
 """Sentences of the self-test."""
 CHECKED = 500
@@ -167,9 +170,21 @@ def run(folder: Path, options: Options, console: Console) -> dict[str, Any]:
         )
     write_atomic(folder / FLATBUFFER, flatbuffer)
     write_atomic(folder / BUNDLE, bundle)
-    write_atomic(folder / REPORT, report.page(record, metrics))
+    write_report(folder, record, metrics)
     write_atomic(folder / METRICS, json.dumps(metrics, indent=1) + "\n")
     return metrics
+
+
+def write_report(folder: Path, record: dict[str, Any], metrics: dict[str, Any]) -> None:
+    """Writes an agent's report, with the results of the benchmarks that lie beside its folder."""
+    write_atomic(folder / REPORT, report.page(record, metrics, read_all(folder.resolve().parent / BENCHMARK)))
+
+
+def refresh_reports(folder: Path) -> None:
+    """Writes the reports of all agents in a folder anew."""
+    for path in folder.glob(f"*/{METRICS}"):
+        record = json.loads((path.parent / pipeline.STUDENT_JSON).read_text(encoding="utf-8"))
+        write_report(path.parent, record, json.loads(path.read_text(encoding="utf-8")))
 
 
 def _accuracy(encoded: Encoded, outputs: Sequence[tuple[np.ndarray, np.ndarray]], labels: Labels) -> dict[str, float]:

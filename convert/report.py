@@ -1,4 +1,4 @@
-"""The report: one HTML page about an agent, from ``student.json`` and ``metrics.json`` alone.
+"""The report: one HTML page about an agent, from ``student.json``, ``metrics.json`` and results of benchmarks.
 
 It needs nothing but a browser: pictures are SVG in the page, colours follow its light or dark scheme, nothing runs and
 nothing is loaded.
@@ -10,11 +10,14 @@ import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
+from statistics import mean
 from typing import Any
 
 import matplotlib
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
+
+from convert.results import PUBLISHED, STEPS, Results, effects_table, figures_of, table
 
 INTENTS = 12
 """The most confused ones, which the matrix shows beside null."""
@@ -84,15 +87,16 @@ summary { cursor: pointer; color: var(--first); }
 """
 
 
-def page(record: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
+def page(record: Mapping[str, Any], metrics: Mapping[str, Any], benchmarks: Sequence[Results] = ()) -> str:
     """The page.
 
     Args:
         record: ``student.json``.
         metrics: ``metrics.json``.
+        benchmarks: what each step of compression gave and cost; those of the agent's own data come first.
     """
     with matplotlib.rc_context(_RC):
-        sections = (
+        sections = [
             ("trained", "What was trained on what", _trained(record, metrics)),
             ("learning", "Learning", _learning(record["history"])),
             ("intents", "Confused intents", _intents(metrics)),
@@ -100,7 +104,10 @@ def page(record: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
             ("rejection", "Score and rejection", _rejection(metrics)),
             ("rounding", "What int8 changes", _rounding(metrics)),
             ("size", "Size", _size(metrics)),
-        )
+        ]
+        if benchmarks:
+            own_first = sorted(benchmarks, key=lambda b: b.data != record["data"])
+            sections.append(("compression", "What compression gives and costs", _compression(own_first)))
     title = f"{escape(metrics['name'])}: report"
     links = "".join(f'<a href="#{key}">{heading}</a>' for key, heading, _ in sections)
     body = "".join(f'<section id="{key}"><h2>{heading}</h2>{content}</section>\n' for key, heading, content in sections)
@@ -420,6 +427,44 @@ def _size(metrics: Mapping[str, Any]) -> str:
     )
 
 
+def _compression(benchmarks: Sequence[Results]) -> str:
+    text = (
+        "<p>Models that were made alike but for one step, each with several seeds: mean and standard deviation, in "
+        "percent. Float: nothing is rounded, and a parameter has four bytes. Int8: the agent bundle, as the native "
+        "firmware answers. MACs: multiply-accumulates for a sentence of median length.</p>"
+    )
+    for data in dict.fromkeys(b.data for b in benchmarks):
+        for results in (b for b in benchmarks if b.data == data):
+            text += _benchmark(results)
+        published = [p for p in PUBLISHED if p.data == data]
+        if published:
+            shares = ("intent_accuracy", "slot_f1", "exact")
+            rows = [
+                (
+                    p.name,
+                    *(_percent(getattr(p, s)) for s in shares),
+                    f"{p.parameters:,}" if p.parameters else "–",
+                    p.source,
+                )
+                for p in published
+            ]
+            head = ("", "intent", "slot F1", "exact", "parameters", "source")
+            text += f'<div class="wide">{_table(head, rows, caption=f"Published, {data}")}</div>'
+    return text
+
+
+def _benchmark(results: Results) -> str:
+    effects = effects_table(results)
+    count, seeds = results.sentences[results.part], len({m.seed for m in results.models})
+    note = f"{count:,} sentences of the {results.part} part, {seeds} seed{'s' * (seeds > 1)}."
+    return (
+        f'<h3>{escape(results.title)}</h3><p class="soft">{note}</p><div class="wide">{_table(*table(results))}</div>'
+        f'<div class="grid">{_figure(_svg(size_against_accuracy(results)), "Size against accuracy")}'
+        + (_table(*effects, caption="What each step changes, in points, seed by seed") if effects[1] else "")
+        + "</div>"
+    )
+
+
 # ---- pieces of HTML ----
 
 
@@ -432,7 +477,7 @@ def _table(
         text = str(value)
         if text.startswith("<span class=bar"):
             return f'<td class="bars">{text}</td>'
-        number = re.fullmatch(r"[\d.,]+( ?%| KB)?|–", text) is not None
+        number = re.fullmatch(r"[+-]?[\d.,]+( ± [\d.]+)?( ?%| KB)?|–", text) is not None
         return f"<td{' class=n' if number else ''}>{text if markup else escape(text)}</td>"
 
     body = [[cell(value) for value in row] for row in rows]
@@ -531,6 +576,57 @@ def _axes(x: str, y: str | None = None) -> tuple[Figure, Any]:
     if y:
         axes.set_ylabel(y)
     return figure, axes
+
+
+_MARKERS = {"teacher": "s", "labels": "v", "distilled": "o", "pruned": "D"}
+
+
+def size_against_accuracy(results: Results) -> Figure:
+    """Bytes of every row against the share that it gets exactly right, published models of all labels beside it."""
+    name = "exact" if "slot_f1" in figures_of(results) else "intent_accuracy"
+    figure, axes = _axes("bytes", "intent and all slots right" if name == "exact" else "intent right")
+    axes.set_xscale("log")
+    for step, rounding in results.rows():
+        estimate = results.estimate(step, rounding, name)
+        if estimate is None:
+            continue
+        size = mean(m.bytes for m in results.of(step, rounding))
+        filled = rounding == "int8"
+        axes.errorbar(
+            size,
+            estimate.mean,
+            estimate.spread,
+            fmt=_MARKERS[step],
+            color=_SECOND if filled else _FIRST,
+            markerfacecolor=_SECOND if filled else "none",
+            markersize=7,
+            linestyle="none",
+            capsize=3,
+            zorder=3,
+            label=f"{STEPS[step]}, {rounding}",
+        )
+    for model in PUBLISHED if results.labels_per_intent is None else ():
+        value = getattr(model, name)
+        if model.data == results.data and model.bytes and value is not None:
+            axes.plot(model.bytes, value, "x", color=_INK)
+            axes.annotate(
+                model.name,
+                (model.bytes, value),
+                (-6, 0),
+                textcoords="offset points",
+                ha="right",
+                va="center",
+                fontsize=9,
+            )
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda size, _: _bytes(size)))
+    axes.margins(x=0.08)
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    return figure
+
+
+def _bytes(size: float) -> str:
+    return f"{size / 1e6:,.0f} MB" if size >= 1e6 else f"{size / 1e3:,.0f} KB"
 
 
 _RC = {

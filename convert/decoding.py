@@ -1,0 +1,91 @@
+"""From float logits to an answer, by the rules of firmware/agent/decode.c: for models that are on no chip."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from convert.bundle import Calibration
+from convert.calibration import log_softmax
+from train.agentlib import Token, best_tags
+from train.examples import Slot
+from train.labels import OUTSIDE, Labels
+from train.metrics import Prediction
+from train.training import legal_masks
+
+
+@dataclass(frozen=True)
+class Heads:
+    """What a model says of a sentence."""
+
+    tokens: Sequence[Token]
+    classes: np.ndarray
+    """float [C], logits."""
+    tags: np.ndarray
+    """float [tokens, T], logits."""
+
+
+class Decoder:
+    """Turns logits into predictions.
+
+    Args:
+        labels: of the model.
+        calibration: how its logits become a score, and which score is enough.
+    """
+
+    def __init__(self, labels: Labels, calibration: Calibration) -> None:
+        self.labels, self.calibration = labels, calibration
+        self._masks = legal_masks(labels)
+        intent_of = np.array([-1 if i is None else i for i, _ in labels.classes])
+        self._classes = [np.flatnonzero(intent_of == i) for i in range(len(labels.intents))]
+
+    def predict(self, heads: Heads | None) -> Prediction:
+        """The answer to a sentence; ``None`` is one without a word."""
+        if heads is None:
+            return Prediction(None, error="empty")
+        p = np.exp(log_softmax(np.asarray(heads.classes, np.float64) / self.calibration.temperature))
+        scores = np.array([p[own].sum() for own in self._classes])
+        intent = int(scores.argmax())
+        if scores[intent] < self.calibration.threshold:
+            return Prediction(None)
+        own = self._classes[intent]
+        implied = self.labels.classes[own[p[own].argmax()]][1]
+        return Prediction(self.labels.intents[intent], self._slots(heads, self._masks[intent]), implied)
+
+    def _slots(self, heads: Heads, legal: bytes) -> tuple[Slot, ...]:
+        """The spans of the likeliest tags; a slot that is never said twice keeps one, the surer."""
+        scale = 127 / max(float(np.abs(heads.tags).max()), 1e-9)
+        logits = np.round(heads.tags * scale).astype(np.int8)
+        tags = best_tags(logits, legal)
+        margins = logits[np.arange(len(tags)), tags].astype(int) - logits[:, OUTSIDE]
+        spans: list[_Span] = []
+        for token, (tag, margin) in enumerate(zip(tags.tolist(), margins.tolist(), strict=True)):
+            if tag == OUTSIDE:
+                continue
+            slot, begins = (tag - 1) // 2, tag % 2 == 1
+            if begins:
+                spans.append(_Span(slot, token, token + 1, margin))
+            else:
+                spans[-1].to, spans[-1].margin = token + 1, spans[-1].margin + margin
+        kept: list[_Span] = []
+        for span in spans:
+            other = next((k for k in kept if k.slot == span.slot and span.slot in self.labels.single), None)
+            if other is not None and other.to == span.begin:
+                other.to, other.margin = span.to, other.margin + span.margin
+            elif other is None or other.margin < span.margin:
+                kept = [k for k in kept if k is not other] + [span]
+        return tuple(
+            Slot(self.labels.slots[s.slot], heads.tokens[s.begin].start, heads.tokens[s.to - 1].end) for s in kept
+        )
+
+
+@dataclass
+class _Span:
+    slot: int
+    begin: int
+    to: int
+    """Tokens, end exclusive."""
+    margin: int
+    """By how much its tags' logits exceed that of OUTSIDE, summed."""
