@@ -1,5 +1,6 @@
 """Talk to an agent on any board: a process, a simulated chip, a serial port."""
 
+from host.asynchronous import AsyncClient
 from host.client import Answer, AnswerSlot, Client, Info, SelfTest, Settings, Stats
 from host.errors import AgentError, BoardError, NoAnswerError, NoBoardError
 
@@ -7,6 +8,7 @@ __all__ = [
     "AgentError",
     "Answer",
     "AnswerSlot",
+    "AsyncClient",
     "BoardError",
     "Client",
     "Info",

@@ -230,15 +230,11 @@ def info(args: argparse.Namespace, console: Console) -> int:
 def update(args: argparse.Namespace, console: Console) -> int:
     """Give the board another agent, over the line; an interrupted update goes on where it stopped."""
     bundle = read_bundle(args.file)
+    screen = Console(stderr=True)
+    columns = (*Progress.get_default_columns(), DownloadColumn(), TransferSpeedColumn())
     with (
         connect(args) as agent,
-        Progress(
-            *Progress.get_default_columns(),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            console=Console(stderr=True),
-            transient=True,
-        ) as progress,
+        Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as progress,
     ):
         task = progress.add_task("sending", total=len(bundle))
         result = send_update(agent, bundle, lambda held: progress.update(task, completed=held))
@@ -286,6 +282,12 @@ def print_error(error: Exception) -> None:
     print(f"error: {error}", file=sys.stderr)
 
 
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of sentences")
+    return int(text)
+
+
 def _positive(kind: type[int] | type[float]) -> Callable[[str], int | float]:
     def convert(text: str) -> int | float:
         try:
@@ -306,7 +308,7 @@ def build_parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False, parents=[output])
     common.add_argument(
         "--board",
-        default=os.environ.get("UTTERBIT_BOARD", "native"),
+        default=os.environ.get("UTTERBIT_BOARD") or "native",
         metavar="BOARD",
         help="native (the firmware as a process), sim (in a simulated ESP32-C3), auto (the one serial port that a "
         "board is plugged into), a serial port, or one of pyserial's URLs; default: $UTTERBIT_BOARD, else native",
@@ -352,7 +354,7 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command.add_argument("file", type=Path, metavar="FILE.jsonl", help="labelled sentences, one JSON object a line")
-    command.add_argument("--errors", type=int, default=10, metavar="N", help="wrong sentences to show; default 10")
+    command.add_argument("--errors", type=_count, default=10, metavar="N", help="wrong sentences to show; default 10")
     command.add_argument("--out", type=Path, metavar="FILE", help="write every prediction there, as JSON lines")
     command = add("bench", bench)
     command.add_argument(

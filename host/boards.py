@@ -9,21 +9,23 @@ import errno
 import importlib.util
 import os
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import urlsplit
 
 import serial
 from serial.tools import list_ports
 
-from host.errors import NoAnswerError, NoBoardError
+from host.errors import NoAnswerError, NoBoardError, PortGoneError
 from train.errors import UserError
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -37,6 +39,12 @@ WRITE_TIMEOUT = 5.0
 
 # Seconds for which RTS holds the chip in reset, as esptool does. DTR stays off: it selects the ROM's download mode.
 RESET_PULSE = 0.1
+
+# Seconds within which a port that went away is back, if its chip has only been reset.
+RETURN_TIME = 5.0
+
+# The first bytes of a slot that has been written (firmware/agent/update.c).
+FLASH_MAGIC = b"UTBA"
 
 
 class Board:
@@ -66,7 +74,7 @@ class Board:
         self._reset = reset
 
     def read(self) -> bytes:
-        """The bytes that are there; b"" if none came within READ_WAIT seconds. Raises NoAnswerError."""
+        """The bytes that are there; b"" if none came within READ_WAIT seconds. Raises PortGoneError."""
         try:
             data: bytes = self._port.read(self._port.in_waiting or 1)
             return data
@@ -74,7 +82,7 @@ class Board:
             raise self._gone(error) from None
 
     def write(self, data: bytes) -> None:
-        """Send all bytes. Raises NoAnswerError."""
+        """Send all bytes. Raises NoAnswerError, and PortGoneError."""
         try:
             self._port.write(data)
         except serial.SerialTimeoutException:
@@ -85,26 +93,39 @@ class Board:
             raise self._gone(error) from None
 
     def reset(self) -> None:
-        """Restart the board, whatever it is doing. Raises NoAnswerError if it went away."""
-        if self._reset is not None:
-            self._reset()
-            return
+        """Restart the board, whatever it is doing. Raises PortGoneError."""
         try:
-            self._port.dtr = False
-            self._port.rts = True
-            time.sleep(RESET_PULSE)
-            self._port.rts = False
+            if self._reset is not None:
+                self._reset()
+                return
+            for pressed, seconds in ((True, RESET_PULSE), (False, 0)):
+                self._port.rts = pressed
+                self._port.dtr = False  # afterwards: Windows's driver for USB ports passes on RTS with DTR only
+                time.sleep(seconds)
         except (serial.SerialException, OSError) as error:
             raise self._gone(error) from None
+
+    def reopen(self) -> None:
+        """Wait for a port that went away: the chip's own USB port does while the chip resets. Raises PortGoneError if
+        it does not come back within RETURN_TIME seconds.
+        """
+        self._port.close()
+        deadline = time.monotonic() + RETURN_TIME
+        while not self._port.is_open:
+            if self._why_gone is not None or time.monotonic() > deadline:
+                raise self._gone("it did not come back")
+            time.sleep(READ_WAIT)
+            with suppress(serial.SerialException, OSError):
+                self._port.open()
 
     def close(self) -> None:
         """Close the port and end the process behind it, if there is one."""
         self._resources.close()
 
-    def _gone(self, error: Exception) -> NoAnswerError:
+    def _gone(self, why: object) -> PortGoneError:
         if self._why_gone is None:
-            return NoAnswerError(f"{self.name} went away ({error}); is it still plugged in?")
-        return NoAnswerError(f"{self.name} ended by itself: {self._why_gone()}")
+            return PortGoneError(f"{self.name} went away ({why}); is it still plugged in?")
+        return PortGoneError(f"{self.name} ended by itself: {self._why_gone()}")
 
 
 def open_board(name: str, *, baud: int = 115200, bundle: Path | None = None, flash: Path | None = None) -> Board:
@@ -118,6 +139,8 @@ def open_board(name: str, *, baud: int = 115200, bundle: Path | None = None, fla
         raise UserError(f"--bundle runs another agent on --board native only, not on {name}")
     if flash is not None and name != "native":
         raise UserError(f"--flash is the flash of --board native only, not of {name}, which has its own")
+    if not name:
+        raise UserError("--board is empty; `python -m host boards` lists what it can be")
     if name == "native":
         return _open_native(bundle, flash)
     if name == "sim":
@@ -134,6 +157,8 @@ def _open_native(bundle: Path | None, flash: Path | None) -> Board:
         raise NoBoardError(f"the native agent is not there: {reason}")
     if bundle is not None and not bundle.is_file():
         raise UserError(f"{bundle}: no such bundle; `make agent` makes build/home/agent.bundle")
+    if flash is not None:
+        _check_flash(flash)
     if not hasattr(os, "openpty"):
         raise NoBoardError("native needs pseudo-terminals, which this system lacks; use Linux, macOS or WSL")
     import tty
@@ -157,6 +182,22 @@ def _open_native(bundle: Path | None, flash: Path | None) -> Board:
         stack.callback(_end, process)
         why_gone, reset = partial(_last_words, process, log), partial(process.send_signal, signal.SIGUSR1)
         return Board("native", port, 2.0, stack.pop_all(), why_gone, reset)
+
+
+def _check_flash(path: Path) -> None:
+    """Native writes this file: it must be its own, or a new one."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(len(FLASH_MAGIC))
+    except FileNotFoundError:
+        start = b""
+    except OSError as error:
+        raise UserError(f"--flash {path}: cannot be read ({error.strerror})") from None
+    if not path.parent.is_dir():
+        raise UserError(f"--flash {path}: there is no folder {path.parent}")
+    # A byte that an interrupted update has not written yet is 0xFF.
+    if any(byte not in (0xFF, right) for byte, right in zip(start, FLASH_MAGIC, strict=False)):
+        raise UserError(f"--flash {path}: this is not a flash of --board native; name a new file")
 
 
 def _open_sim() -> Board:
@@ -190,6 +231,8 @@ def _press(simulator: subprocess.Popen[bytes]) -> None:
 
 def _open_port(name: str, baud: int) -> serial.Serial:
     try:
+        if name.startswith(("socket://", "rfc2217://")) and urlsplit(name).port is None:
+            raise ValueError("expected a URL such as socket://HOST:PORT")
         return serial.serial_for_url(
             name, baudrate=baud, timeout=READ_WAIT, write_timeout=WRITE_TIMEOUT, exclusive=True
         )
@@ -225,9 +268,12 @@ def _how_to_get_permission(name: str) -> str:
     try:
         import grp
 
-        group = grp.getgrgid(os.stat(name).st_gid).gr_name
+        status = os.stat(name)
+        group = grp.getgrgid(status.st_gid).gr_name
     except (ImportError, OSError, KeyError):
-        group = "dialout"
+        return "ask the administrator of this machine"
+    if group == "root" or not status.st_mode & stat.S_IWGRP:
+        return f"it is for its owner alone; run `sudo chmod a+rw {name}`, or let a rule of udev do that"
     return f"it belongs to the group {group}; run `sudo usermod -a -G {group} $USER` and log in again"
 
 
@@ -266,7 +312,11 @@ def board_choices() -> list[BoardChoice]:
     ):
         choices.append(BoardChoice(board, missing or what, missing is None))
     for port in sorted(list_ports.comports()):
-        choices.append(BoardChoice(port.device, port.description, True))
+        description = "a serial port" if port.description in (None, "n/a") else port.description
+        usable = os.name != "posix" or os.access(port.device, os.R_OK | os.W_OK)
+        if not usable:
+            description += f": no permission, {_how_to_get_permission(port.device)}"
+        choices.append(BoardChoice(port.device, description, usable))
     return choices
 
 

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, get_args
 
 from host.boards import Board, open_board
-from host.errors import AgentError, NoAnswerError
+from host.errors import AgentError, NoAnswerError, PortGoneError
 from host.protocol import (
     MAX_SEQ,
     VERSION,
@@ -169,17 +169,17 @@ class Reset:
     """A reset of the board that happened while it was in use."""
 
     agent: str
-    """Name of the agent that came up."""
+    """Name of the agent that came up; "" where its banner was not seen."""
     panic: str | None
-    """What the chip printed before it, if it crashed."""
+    """The first that the chip or its ROM said about the cause, if it crashed, hung or lacked power."""
 
 
 class Client:
     """A connection to one agent. Threads may share it: requests take turns.
 
     A request carries a sequence number and a CRC, and is sent again under the same number when its answer is
-    late or damaged or the board resets; a reply is taken only with that number and a right CRC. All methods
-    raise NoAnswerError if nothing usable comes, AgentError for the agent's own errors.
+    late or damaged or the board resets (its port may go away meanwhile); a reply is taken only with that number and
+    a right CRC. All methods raise NoAnswerError if nothing usable comes, AgentError for the agent's own errors.
     """
 
     def __init__(
@@ -261,18 +261,32 @@ class Client:
         # A line end in front closes what another program, or an attempt that was cut off, left half sent.
         line = request if self._greeted else b"\n" + request
         while attempts:
-            # A second line end, for when the first is damaged: an empty line is ignored.
-            self._board.write(line + b"\n")
+            try:
+                # A second line end, for when the first is damaged: an empty line is ignored.
+                self._board.write(line + b"\n")
+                outcome = self._await(seq, time.monotonic() + timeout, seen)
+            except PortGoneError:
+                self._board.reopen()
+                self._decoder = Decoder()
+                self._lines.clear()
+                self._note_reset("", seen)
+                outcome = Hello({})
             line = b"\n" + request
-            outcome = self._await(seq, time.monotonic() + timeout, seen)
             if isinstance(outcome, Reply):
-                self._greeted = True
+                self._greeted, self._panic = True, None
                 return outcome
+            if seen.resets > _MAX_RESETS:
+                break
             if outcome is None:
                 attempts -= 1
-            elif seen.resets > _MAX_RESETS:
-                break
         raise NoAnswerError(self._why_no_answer(seen, timeout))
+
+    def _note_reset(self, agent: str, seen: "_Seen") -> None:
+        seen.resets += 1
+        # Before the first answer it is the start of a board that was just opened.
+        if self._greeted:
+            self.resets.append(Reset(agent, self._panic))
+        self._panic = None
 
     def _await(self, seq: int, deadline: float, seen: "_Seen") -> Reply | Hello | None:
         """The reply to ``seq``; Hello if the board reset; None if the request must be sent again."""
@@ -297,19 +311,15 @@ class Client:
                     seen.damaged += 1
                     return None
                 case Hello(fields=fields):
-                    seen.resets += 1
                     seen.proto = fields.get("proto")
-                    # Before the first answer it is the start of a board that was just opened.
-                    if self._greeted:
-                        self.resets.append(Reset(fields.get("agent", ""), self._panic))
-                    self._panic = None
+                    self._note_reset(fields.get("agent", ""), seen)
                     return line
                 case Damaged():  # most likely the answer: asking again costs the device nothing
                     seen.damaged += 1
                     return None
                 case Note(text=text) | Noise(text=text):
                     if is_panic(line):
-                        self._panic = seen.panic = text
+                        self._panic = seen.panic = self._panic or text
                     elif isinstance(line, Noise):
                         seen.noise = text
                 case Reply():
@@ -318,7 +328,7 @@ class Client:
     def _why_no_answer(self, seen: "_Seen", timeout: float) -> str:
         name = self._board.name
         if seen.panic is not None:
-            return f"{name} crashed while answering: {seen.panic}"
+            return f"{name} crashed or hung while answering: {seen.panic}"
         if seen.resets > _MAX_RESETS:
             return f"{name} reset {seen.resets} times while answering; check its power supply and cable"
         waited = f"{name} gave no answer in {1 + self.settings.retries} attempts of {timeout:g} s"

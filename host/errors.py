@@ -19,6 +19,10 @@ class NoAnswerError(BoardError):
     """
 
 
+class PortGoneError(NoAnswerError):
+    """The port vanished, or the process behind it ended, while it was in use."""
+
+
 class AgentError(Exception):
     """The agent itself answered with an error (a ``!`` line).
 

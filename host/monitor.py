@@ -3,11 +3,13 @@
 import sys
 import threading
 import time
+from contextlib import suppress
 
 from rich.console import Console
 from rich.text import Text
 
 from host.boards import Board
+from host.errors import NoAnswerError, PortGoneError
 from host.protocol import Damaged, Hello, Note, Reply, decode_line, is_panic
 
 # Seconds of silence after which the monitor ends when its input was a file or a pipe that came to its end.
@@ -32,7 +34,8 @@ def style_of(line: bytes) -> str:
 
 
 def watch(board: Board, console: Console) -> None:
-    """Show every line that comes and send every line that is typed, until the input ends or the board goes away.
+    """Show every line that comes and send every line that is typed, until the input ends or the board goes away for
+    good.
 
     Raises NoAnswerError.
     """
@@ -40,7 +43,11 @@ def watch(board: Board, console: Console) -> None:
     typing.start()
     rest, heard = b"", time.monotonic()
     while typing.is_alive() or sys.stdin.isatty() or time.monotonic() - heard < LAST_WORDS:
-        data = board.read()
+        try:
+            data = board.read()
+        except PortGoneError:
+            board.reopen()
+            continue
         if data:
             heard = time.monotonic()
         *lines, rest = (rest + data).split(b"\n")
@@ -51,4 +58,5 @@ def watch(board: Board, console: Console) -> None:
 
 def _send_what_is_typed(board: Board) -> None:
     for line in sys.stdin:
-        board.write(line.encode(errors="surrogateescape"))
+        with suppress(NoAnswerError):  # reading fails too, and says so
+            board.write(line.encode(errors="surrogateescape"))

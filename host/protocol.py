@@ -21,7 +21,8 @@ _CRC = re.compile(rb" \*([0-9A-F]{4})\Z")
 _CRC_LIKE = re.compile(r" \*[0-9A-Fa-f]{4}\Z")
 _HELLO = re.compile(rb"#hello (proto=\d+(?: [a-z]+=[A-Za-z0-9._-]+)*)\Z")
 _PANIC = re.compile(
-    r"Guru Meditation|panic|abort\(\)|assert failed|stack overflow|Stack smashing|Brownout|\btrap\b",
+    r"Guru Meditation|panic|abort\(\)|assert failed|stack overflow|Stack smashing|Brownout|\btrap\b"
+    r"|watchdog got triggered|\brst:0x[0-9a-f]+ \(\w*(WDT|BROWN)",
     re.IGNORECASE,
 )
 
@@ -72,7 +73,9 @@ Line = Reply | Hello | Note | Damaged | Noise
 
 
 def is_panic(line: Line) -> bool:
-    """Whether it reads like the last words of a crashing chip: ESP-IDF's, or a ``#panic`` of the firmware."""
+    """Whether it reads like the last words of a crashing chip, ESP-IDF's or a ``#panic`` of the firmware, or like the
+    ROM's first ones after a watchdog or brown-out.
+    """
     return isinstance(line, Note | Noise) and _PANIC.search(line.text) is not None
 
 

@@ -8,6 +8,7 @@ import json
 import os
 import select
 import threading
+import time
 import tty
 from collections.abc import Callable, Mapping
 from types import TracebackType
@@ -164,6 +165,12 @@ def reset(agent: FakeAgent, reply: bytes) -> bytes:
 def crash(agent: FakeAgent, reply: bytes) -> bytes:
     """The board crashes and starts again."""
     return b"Guru Meditation Error: Core 0 panic'ed (Load access fault)\nrst:0x3\n" + HELLO
+
+
+def hang(agent: FakeAgent, reply: bytes) -> bytes:
+    """The board computes for ever, until its watchdog bites; then the ROM says why it starts (ESP32-C3's words)."""
+    time.sleep(0.3)
+    return b"ESP-ROM:esp32c3-api1-20210207\r\nrst:0x7 (TG0WDT_SYS_RST),boot:0x8 (SPI_FAST_FLASH_BOOT)\r\n\n" + HELLO
 
 
 def unplug(agent: FakeAgent, reply: bytes) -> None:

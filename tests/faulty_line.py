@@ -72,6 +72,9 @@ class FaultyBoard(Board):
     def reset(self) -> None:
         self._board.reset()
 
+    def reopen(self) -> None:
+        self._board.reopen()
+
     def close(self) -> None:
         self._board.close()
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 from fake_agent import INFO
+from serial.tools import list_ports
+from serial.tools.list_ports_common import ListPortInfo
 
 from host import boards
 from host.client import Client, Settings
@@ -53,6 +55,17 @@ def test_native_runs_another_bundle(native: Path, tmp_path: Path) -> None:
         Client("native", bundle=tmp_path / "none.bundle")
 
 
+def test_native_writes_no_file_that_is_not_its_flash(native: Path, tmp_path: Path) -> None:
+    file = tmp_path / "agent.bundle"
+    file.write_bytes(b"UTTB and more")
+    for flash, why in ((file, "not a flash"), (tmp_path, "directory"), (tmp_path / "no" / "flash", "no folder")):
+        with pytest.raises(UserError, match=f"--flash {flash}: .*{why}"):
+            Client("native", flash=flash)
+    for start in (b"", b"\xff" * 9, b"UT\xff\xff", b"UTBA and more"):
+        file.write_bytes(start)
+        Client("native", flash=file).close()
+
+
 def test_native_that_crashes(native: Path) -> None:
     with Client("native") as agent:
         agent.info()
@@ -82,6 +95,37 @@ def test_nothing_is_left_behind(native: Path) -> None:
     with pytest.raises(NoBoardError):
         Client("native")
     assert len(os.listdir("/dev/fd")) == before
+
+
+def test_ports_of_boards(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """One board is found by itself; of several each is named, with what can be told of it."""
+
+    def port(name: str, description: str, vid: int | None) -> ListPortInfo:
+        path = tmp_path / name
+        path.touch()
+        info = ListPortInfo(str(path))
+        info.description, info.vid = description, vid
+        return info
+
+    ports = [port("ttyS0", "n/a", None)]
+    monkeypatch.setattr(list_ports, "comports", lambda: ports)
+    with pytest.raises(NoBoardError, match="no board is plugged in"):
+        boards.only_port()
+    ports.append(port("ttyUSB0", "CP2102N USB to UART Bridge", 0x10C4))
+    assert boards.only_port() == str(tmp_path / "ttyUSB0")
+    ports.append(port("ttyACM0", "USB JTAG/serial debug unit", 0x303A))
+    with pytest.raises(NoBoardError, match=r"ttyACM0 \(USB JTAG.*\), .*ttyUSB0 \(CP2102N"):
+        boards.only_port()
+
+    monkeypatch.setattr(os, "access", lambda path, mode: not str(path).endswith("ACM0"))
+    _, _, *choices = boards.board_choices()
+    assert [(Path(choice.board).name, choice.available) for choice in choices] == [
+        ("ttyACM0", False),
+        ("ttyS0", True),
+        ("ttyUSB0", True),
+    ]
+    assert "debug unit: no permission" in choices[0].description
+    assert choices[1].description == "a serial port"
 
 
 def test_boards_that_are_not_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,6 +103,9 @@ def test_prompts_that_cannot_be_asked(prompt: str) -> None:
         ["ask", "hello", "--timeout", "0"],
         ["info", "--baud", "fast"],
         ["chat", "--json"],
+        ["eval", __file__, "--errors", "-1"],
+        ["ask", "hello", "--board", ""],
+        ["ask", "hello", "--board", "socket://localhost"],
     ],
 )
 def test_wrong_usage(arguments: list[str]) -> None:

@@ -1,8 +1,8 @@
 """The client against an agent that misbehaves."""
 
+import asyncio
 import errno
 import grp
-import os
 import threading
 import time
 from pathlib import Path
@@ -16,6 +16,7 @@ from fake_agent import (
     chatter,
     crash,
     first_bit_flip,
+    hang,
     refusal,
     reset,
     silence,
@@ -25,7 +26,8 @@ from fake_agent import (
     well,
 )
 
-from host.client import AnswerSlot, Client, Settings
+from host import AsyncClient, boards
+from host.client import Answer, AnswerSlot, Client, Settings
 from host.errors import AgentError, NoAnswerError, NoBoardError
 from train.errors import UserError
 
@@ -162,9 +164,22 @@ def test_a_crash_is_reported_with_its_cause() -> None:
 def test_a_prompt_that_always_crashes_the_board() -> None:
     with FakeAgent(well, *[crash] * 9) as fake, Client(fake.path, FAST) as agent:
         agent.info()
-        with pytest.raises(NoAnswerError, match="crashed while answering: Guru Meditation"):
+        with pytest.raises(NoAnswerError, match="crashed or hung while answering: Guru Meditation"):
             agent.parse("say hello")
         assert len(fake.requests) < 6
+
+
+def test_a_hung_board_is_reported_when_its_watchdog_has_bitten() -> None:
+    with FakeAgent(well, hang) as fake, Client(fake.path, Settings(timeout=0.2)) as agent:
+        agent.info()
+        assert agent.parse("say hello").intent == "Last"
+        (event,) = agent.resets
+        assert event.panic is not None
+        assert "TG0WDT_SYS_RST" in event.panic
+    with FakeAgent(well, *[hang] * 9) as fake, Client(fake.path, Settings(timeout=0.2)) as agent:
+        agent.info()
+        with pytest.raises(NoAnswerError, match="hung while answering: rst:0x7"):
+            agent.parse("say hello")
 
 
 def test_a_board_that_starts_when_it_is_opened_did_not_reset() -> None:
@@ -173,7 +188,23 @@ def test_a_board_that_starts_when_it_is_opened_did_not_reset() -> None:
         assert agent.resets == []
 
 
-def test_unplugged_in_the_middle() -> None:
+def test_a_port_that_goes_away_and_comes_back(tmp_path: Path) -> None:
+    """As a chip's own USB port does while the chip resets."""
+    port = tmp_path / "port"
+    with FakeAgent(well, unplug) as first, FakeAgent() as second:
+        port.symlink_to(first.path)
+        with Client(str(port), FAST) as agent:
+            agent.info()
+            port.unlink()
+            back = threading.Timer(0.2, port.symlink_to, [second.path])
+            back.start()
+            assert agent.parse("say hello").intent == "Last"
+            back.join()
+            assert [event.agent for event in agent.resets] == [""]
+
+
+def test_unplugged_in_the_middle(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(boards, "RETURN_TIME", 0.2)
     with FakeAgent(well, unplug) as fake, Client(fake.path, FAST) as agent:
         agent.info()
         with pytest.raises(NoAnswerError, match="went away"):
@@ -237,6 +268,36 @@ def test_threads_share_a_client() -> None:
     assert len(fake.requests) == 160
 
 
+def test_tasks_share_an_asyncio_client() -> None:
+    async def ask(path: str) -> list[object]:
+        async with AsyncClient(path, Settings(timeout=5)) as agent:
+            assert (await agent.info()).board == "fake"
+            prompts = [f"say {number}" for number in range(20)]
+            answers = await asyncio.gather(*map(agent.parse, prompts), agent.raw("w " * 31), return_exceptions=True)
+            waiting = asyncio.create_task(agent.parse("say more"))
+            late = asyncio.create_task(agent.parse("say nothing"))
+            await asyncio.sleep(0)
+            late.cancel()
+            assert (await waiting).slots[0].text == "more"
+            assert agent.resets == []
+        return answers
+
+    with FakeAgent() as fake:
+        *answers, error = asyncio.run(ask(fake.path))
+    assert [answer.slots[0].text for answer in answers if isinstance(answer, Answer)] == [str(n) for n in range(20)]
+    assert isinstance(error, AgentError)
+    assert not any(b"nothing" in line for line in fake.requests)
+
+
+def test_an_asyncio_client_without_a_board() -> None:
+    async def ask() -> None:
+        async with AsyncClient("/dev/ttyNONE"):
+            pass
+
+    with pytest.raises(NoBoardError, match="no such port"):
+        asyncio.run(ask())
+
+
 def test_no_such_port() -> None:
     with pytest.raises(NoBoardError, match="no such port: /dev/ttyNONE"):
         Client("/dev/ttyNONE")
@@ -247,15 +308,47 @@ def test_a_port_that_another_program_has_open() -> None:
         Client(fake.path)
 
 
-def test_a_port_without_permission_names_the_group(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("mode", "group", "advice"),
+    [
+        (0o660, "dialout", r"the group dialout; run `sudo usermod -a -G dialout \$USER`"),
+        (0o660, "uucp", "the group uucp"),
+        (0o600, "dialout", "sudo chmod a"),
+        (0o660, "root", "sudo chmod a"),
+    ],
+)
+def test_a_port_without_permission_names_the_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int, group: str, advice: str
+) -> None:
     def refuse(url: str, **settings: object) -> None:
         raise serial.SerialException(errno.EACCES, f"could not open port {url}")
 
+    port = tmp_path / "ttyUSB0"
+    port.touch()
+    port.chmod(mode)
     monkeypatch.setattr(serial, "serial_for_url", refuse)
-    with FakeAgent() as fake:
-        group = grp.getgrgid(os.stat(fake.path).st_gid).gr_name
-        with pytest.raises(NoBoardError, match=f"usermod -a -G {group} "):
-            Client(fake.path)
+    monkeypatch.setattr(grp, "getgrgid", lambda gid: grp.struct_group((group, "x", gid, [])))
+    with pytest.raises(NoBoardError, match=f"no permission to open {port}: .*{advice}"):
+        Client(str(port))
+
+
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        (
+            "could not open port 'COM9': FileNotFoundError(2, 'The system cannot find the file specified.')",
+            "no such port",
+        ),
+        ("could not open port 'COM9': PermissionError(13, 'Access is denied.')", "busy: another program"),
+    ],
+)
+def test_windows_words_for_it(monkeypatch: pytest.MonkeyPatch, error: str, advice: str) -> None:
+    def refuse(url: str, **settings: object) -> None:
+        raise serial.SerialException(error)
+
+    monkeypatch.setattr(serial, "serial_for_url", refuse)
+    with pytest.raises(NoBoardError, match=advice):
+        Client("COM9")
 
 
 def test_what_is_no_serial_port(tmp_path: Path) -> None:
@@ -268,6 +361,10 @@ def test_what_is_no_serial_port(tmp_path: Path) -> None:
 def test_urls() -> None:
     with pytest.raises(UserError, match="carrier-pigeon"):
         Client("carrier-pigeon://coop")
+    with pytest.raises(UserError, match="socket://HOST:PORT"):
+        Client("socket://localhost")
+    with pytest.raises(UserError, match="--board is empty"):
+        Client("")
     with pytest.raises(NoBoardError, match="cannot be opened"):
         Client("socket://127.0.0.1:1")
     with (

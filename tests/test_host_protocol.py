@@ -106,7 +106,11 @@ def test_every_single_bit_error_of_a_reply_is_noticed() -> None:
 def test_panics_are_told_from_boot_logs() -> None:
     assert is_panic(Noise("Guru Meditation Error: Core  0 panic'ed (LoadProhibited)"))
     assert is_panic(decode_line(b"#panic cause=00000005 epc=42000120 tval=00000000"))
+    assert is_panic(Noise("E (19329) task_wdt: Task watchdog got triggered. The following tasks/users did not reset"))
+    assert is_panic(Noise("rst:0x7 (TG0WDT_SYS_RST),boot:0x8 (SPI_FAST_FLASH_BOOT)"))
+    assert is_panic(Noise("rst:0xf (RTCWDT_BROWN_OUT_RESET),boot:0x13 (SPI_FAST_FLASH_BOOT)"))
     assert not is_panic(Noise("ESP-ROM:esp32c3-api1-20210207"))
+    assert not is_panic(Noise("rst:0x1 (POWERON),boot:0x8 (SPI_FAST_FLASH_BOOT)"))
 
 
 def test_decoder_is_indifferent_to_how_bytes_arrive() -> None:

@@ -29,6 +29,9 @@ class Wire(Board):
     def reset(self) -> None:
         self._board.reset()
 
+    def reopen(self) -> None:
+        self._board.reopen()
+
     def close(self) -> None:
         self._board.close()
 
