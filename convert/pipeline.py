@@ -130,12 +130,14 @@ def run(folder: Path, options: Options, console: Console) -> dict[str, Any]:
         "temperature": round(calibration.temperature, 4),
         "threshold": calibration.threshold,
     }
+    tflm_arena = arena_bytes(flatbuffer)
     manifest = {
         "name": name,
         "languages": [record["language"]],
         "seed": record["schedule"]["seed"],
         "data": record["data"],
         "versions": {**record["provenance"]["versions"], **versions},
+        "tflm_arena": tflm_arena,
         **figures,
     }
     bundle = bundle_of(calibration, golden, manifest)
@@ -159,7 +161,7 @@ def run(folder: Path, options: Options, console: Console) -> dict[str, Any]:
         "operators": dict(operators),
         "checked_sentences": min(CHECKED, len(usable)),
         "bytes": {"bundle": len(bundle), **{name: len(data) for name, data in read_sections(bundle).items()}},
-        "arena": {"firmware": final.arena_bytes, "tflite_micro": arena_bytes(flatbuffer)},
+        "arena": {"firmware": final.arena_bytes, "tflite_micro": tflm_arena},
         "parameters": sum(int(np.prod(v.shape)) for v in student.trainable_variables),
         "macs": {str(n): student.shape.macs(n) for n in (9, student.shape.positions)},
     }

@@ -40,7 +40,7 @@ def _compiler() -> str:
 def _preprocess(compiler: str, *options: str) -> str:
     """The agent's headers as the preprocessor leaves them, without the C library's own declarations."""
     with tempfile.TemporaryDirectory() as empty:
-        for name in ("stdint.h", "stddef.h", "stdbool.h"):
+        for name in ("stdalign.h", "stdint.h", "stddef.h", "stdbool.h"):
             (Path(empty) / name).touch()
         text = "".join(f'#include "{name}"\n' for name in HEADERS)
         command = [compiler, "-E", "-P", "-nostdinc", *options, f"-I{empty}", f"-I{SOURCES}", "-xc", "-"]
@@ -59,7 +59,7 @@ def constants() -> dict[str, int]:
 def ffi() -> cffi.FFI:
     """The declarations of the agent's headers."""
     interface = cffi.FFI()
-    interface.cdef(re.sub(r"_Alignas\(\d+\)|static const|static inline [^{]*{[^}]*}", "", _preprocess(_compiler())))
+    interface.cdef(re.sub(r"alignas\(\d+\)|static const|static inline [^{]*{[^}]*}", "", _preprocess(_compiler())))
     return interface
 
 

@@ -5,6 +5,16 @@
 #include "decode.h"
 #include "encoder.h"
 
+/* The logits of what ub_embed() returned. */
+static ub_logits encode(const ub_agent *agent, const int8_t *input, uint32_t positions) {
+#ifdef UB_TFLM
+  return ub_tflm_encode(agent, input, positions);
+#else
+  (void)input; /* stands in the arena */
+  return ub_encode(agent, positions);
+#endif
+}
+
 ub_status ub_parse(const ub_agent *agent, const uint8_t *text, size_t length, ub_answer *answer) {
   const uint32_t most = agent->encoder.positions - 1u;
   const int32_t count = ub_tokenize(text, length, answer->tokens, most);
@@ -12,14 +22,19 @@ ub_status ub_parse(const ub_agent *agent, const uint8_t *text, size_t length, ub
   if (count == 0) return UB_ERROR_EMPTY;
   if ((uint32_t)count > most) return UB_ERROR_WORDS;
   answer->token_count = (uint8_t)count;
-  ub_embed(agent, text, answer->tokens, (uint32_t)count);
-  const ub_logits logits = ub_encode(agent, (uint32_t)count + 1);
+  const int8_t *const input = ub_embed(agent, text, answer->tokens, (uint32_t)count);
+  const ub_logits logits = encode(agent, input, (uint32_t)count + 1);
   ub_decode(agent, text, &logits, answer);
   return UB_OK;
 }
 
 uint32_t ub_golden_count(const ub_agent *agent) {
   return ub_read_u32(agent->sections[UB_GOLDEN].bytes + offsetof(ub_golden_header, count), 0);
+}
+
+static bool agrees(const ub_agent *agent, const ub_golden *golden, const ub_logits *logits) {
+  const size_t tags = (size_t)(golden->positions - 1u) * agent->encoder.tags;
+  return ub_crc32(ub_crc32(0, logits->classes, agent->encoder.classes), logits->tags, tags) == golden->logits_crc;
 }
 
 ub_status ub_selftest(const ub_agent *agent, uint32_t index) {
@@ -33,10 +48,12 @@ ub_status ub_selftest(const ub_agent *agent, uint32_t index) {
   if (count < 1 || count + 1 != golden.positions || count + 1 > agent->encoder.positions) return UB_ERROR_SELFTEST;
   const int8_t *const input = ub_embed(agent, section + golden.text, tokens, (uint32_t)count);
   if (ub_crc32(0, input, (size_t)golden.positions * agent->encoder.embed) != golden.embedding_crc) return UB_ERROR_SELFTEST;
+#ifdef UB_TFLM
+  const ub_logits second = ub_tflm_encode(agent, input, golden.positions);
+  if (!agrees(agent, &golden, &second)) return UB_ERROR_SELFTEST;
+#endif
   const ub_logits logits = ub_encode(agent, golden.positions);
-  const uint32_t crc = ub_crc32(ub_crc32(0, logits.classes, agent->encoder.classes), logits.tags,
-                                (size_t)(golden.positions - 1u) * agent->encoder.tags);
-  return crc == golden.logits_crc ? UB_OK : UB_ERROR_SELFTEST;
+  return agrees(agent, &golden, &logits) ? UB_OK : UB_ERROR_SELFTEST;
 }
 
 static ub_view string_at(const uint8_t *section, uint32_t table, uint32_t count, uint32_t index) {

@@ -9,6 +9,7 @@
 #ifndef UTTERBIT_AGENT_H
 #define UTTERBIT_AGENT_H
 
+#include <stdalign.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -21,6 +22,13 @@
 /* Bytes of working memory for activations. The bundle says what it needs; one that needs more is refused. */
 #ifndef UB_ARENA_BYTES
 #define UB_ARENA_BYTES (24 * 1024)
+#endif
+
+/* The encoder's engines, as JSON: the one that answers, then the one that the self-test computes, too. */
+#ifdef UB_TFLM
+#define UB_ENGINES "[\"tflm\",\"own\"]"
+#else
+#define UB_ENGINES "[\"own\"]"
 #endif
 
 typedef enum {
@@ -38,7 +46,7 @@ typedef enum {
 } ub_status;
 
 typedef struct {
-  _Alignas(16) uint8_t bytes[UB_ARENA_BYTES];
+  alignas(16) uint8_t bytes[UB_ARENA_BYTES];
 } ub_arena;
 
 typedef struct {
@@ -82,7 +90,7 @@ ub_status ub_open(ub_agent *agent, const uint8_t *bundle, size_t size, ub_arena 
 
 ub_status ub_parse(const ub_agent *agent, const uint8_t *text, size_t length, ub_answer *answer);
 
-/* Computes golden sentence `index` and compares the CRCs of its embedding and of all logits. */
+/* Computes golden sentence `index` with every engine and compares the CRCs of its embedding and of all logits. */
 ub_status ub_selftest(const ub_agent *agent, uint32_t index);
 uint32_t ub_golden_count(const ub_agent *agent);
 

@@ -205,5 +205,9 @@ ub_status ub_open(ub_agent *agent, const uint8_t *bundle, size_t size, ub_arena 
   agent->arena_bytes = ub_encoder_arena(&agent->encoder, agent->sections[UB_ENCODER].bytes, agent->encoder.positions);
   if (agent->arena_bytes > sizeof arena->bytes) return UB_ERROR_ARENA;
   agent->arena = arena->bytes;
+#ifdef UB_TFLM
+  return ub_tflm_open(agent);
+#else
   return UB_OK;
+#endif
 }

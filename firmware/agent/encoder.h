@@ -22,4 +22,12 @@ ub_logits ub_encode(const ub_agent *agent, uint32_t positions);
 /* The same from given embeddings int8_t[positions][E], which are copied into the arena first. */
 ub_logits ub_encode_embeddings(const ub_agent *agent, const int8_t *embeddings, uint32_t positions);
 
+/* The second engine of firmware that has it (UB_TFLM, docs/boards.md): TFLite Micro itself, on the bundle's flatbuffer. */
+
+/* Makes it ready for an opened bundle. UB_ERROR_ARENA: it lacks memory; UB_ERROR_FORMAT: the flatbuffer is no student. */
+ub_status ub_tflm_open(const ub_agent *agent);
+
+/* As ub_encode(), from what ub_embed() returned. Leaves the arena alone. */
+ub_logits ub_tflm_encode(const ub_agent *agent, const int8_t *embeddings, uint32_t positions);
+
 #endif

@@ -402,6 +402,7 @@ static void selftest(ub_session *session, writer *out, const request *asked, ub_
   begin(out, '=', asked);
   put_text(out, "\"passed\":true");
   put_member(out, "golden", golden);
+  put_text(out, ",\"engines\":" UB_ENGINES);
   end(out, asked);
 }
 
