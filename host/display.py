@@ -65,11 +65,11 @@ def metrics_table(metrics: Metrics) -> Table:
     """The figures of an evaluation."""
     inside, outside = metrics.in_scope, metrics.out_of_scope
     rows = [
-        ("intent accuracy", _percent(metrics.intent_accuracy)),
-        ("slot F1", _percent(metrics.slot_f1)),
-        ("exact", _percent(metrics.exact)),
-        ("implied slots", _percent(metrics.implied_accuracy)),
-        ("slot values", _percent(metrics.value_accuracy)),
+        ("intent accuracy", percent(metrics.intent_accuracy)),
+        ("slot F1", percent(metrics.slot_f1)),
+        ("exact", percent(metrics.exact)),
+        ("implied slots", percent(metrics.implied_accuracy)),
+        ("slot values", percent(metrics.value_accuracy)),
         ("in scope, rejected", f"{inside.rejected} of {inside.n}"),
         ("out of scope, accepted", f"{outside.accepted} of {outside.n}"),
         (
@@ -114,7 +114,8 @@ def _label(text: str, intent: str | None, slots: Sequence[Slot]) -> str:
     return "  ".join([intent or "(none)", *(f"{slot.slot}={text[slot.start : slot.end]}" for slot in slots)])
 
 
-def _percent(share: float | None) -> str:
+def percent(share: float | None) -> str:
+    """A share of one, or a dash where there is none."""
     return "–" if share is None else f"{100 * share:.2f}%"
 
 

@@ -8,10 +8,12 @@ pytest tests/hil --board PORT --flash=esp32dev
 
 import datetime
 import html
+import os
 import subprocess
 import sys
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from conftest import ROOT
 from hil.bench import Bench
 from host import boards
 from host.errors import BoardError
+from host.update import bundle_crc
 from train.agentlib import Agent
 from train.errors import UserError
 from train.examples import Example, read_jsonl, write_atomic
@@ -29,19 +32,28 @@ REPORTS = ROOT / "build" / "hil"
 DEFAULT_BUNDLE = ROOT / "build" / "home" / "agent.bundle"
 
 PAGE = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>Utterbit: {board}</title>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>Utterbit: {board}</title>
 <style>
+:root {{ color-scheme: light dark }}
 body {{ font: 15px/1.4 system-ui, sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em }}
-table {{ border-collapse: collapse; width: 100% }}
-td, th {{ text-align: left; vertical-align: top; padding: .3em .8em .3em 0; border-bottom: 1px solid #ccc }}
-.passed {{ color: #176f2c }} .failed, .error {{ color: #b00020 }} .skipped {{ color: #777 }}
-pre {{ margin: 0; white-space: pre-wrap }}
+section {{ display: grid; grid-template-columns: 20em 5em 1fr; gap: .2em 1em; padding: .4em 0 }}
+section {{ border-top: 1px solid #8888 }}
+section > :nth-child(3) {{ text-align: right; max-width: 5em }}
+section > :nth-child(n + 4) {{ grid-column: 1 / -1 }}
+.passed {{ color: light-dark(#176f2c, #7fd48f) }} .failed, .error {{ color: light-dark(#b00020, #ff8a8a) }}
+.skipped {{ color: light-dark(#666, #aaa) }}
+dl {{ margin: 0 0 0 1.5em; display: grid; grid-template-columns: max-content 1fr; gap: 0 1em }}
+dt {{ opacity: .7 }} dd {{ margin: 0; overflow-wrap: anywhere }}
+pre {{ margin: 0 0 0 1.5em; font-size: 13px; overflow-x: auto }}
+@media (max-width: 36em) {{
+  section {{ grid-template-columns: 1fr 4em 4em }} dl, pre {{ margin-left: 0 }} pre {{ font-size: 11px }}
+}}
 </style>
 <h1>{board}: {verdict}</h1>
 <p>{when}; {python}</p>
-<table><tr><th>test<th>outcome<th>seconds<th>figures</tr>
 {rows}
-</table></html>
+</html>
 """
 
 
@@ -51,7 +63,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--board", help="auto, a serial port, sim or native; default: native and sim, built for the purpose"
     )
     group.addoption("--baud", type=int, default=115200, help="speed of a serial port; default 115200")
-    group.addoption("--flash", nargs="?", const="c3", metavar="ENV", help="build and flash first; default: env c3")
+    group.addoption(
+        "--flash",
+        nargs="?",
+        const="c3",
+        metavar="ENV",
+        help="build --bundle's firmware and flash it first; default: c3",
+    )
     group.addoption("--bundle", type=Path, default=DEFAULT_BUNDLE, help="what the board is expected to run")
     group.addoption("--requests", type=int, help="of the soak; default 10,000, less on sim and without --board")
 
@@ -66,6 +84,8 @@ def pytest_configure(config: pytest.Config) -> None:
             raise pytest.UsageError(str(error)) from None
     if config.getoption("xmlpath", None) is None:
         config.option.xmlpath = str(REPORTS / f"{_file_name(name or 'native and sim')}.xml")
+    if name is not None:
+        _bundle(config)
     if config.getoption("--flash", None):
         _flash(config, name)
 
@@ -76,8 +96,22 @@ def _flash(config: pytest.Config, name: str | None) -> None:
     environment = {"native": "native", "sim": "c3"}.get(name, config.option.flash)
     upload = [] if name in ("native", "sim") else ["-t", "upload", "--upload-port", name]
     command = [sys.executable, "-m", "platformio", "run", "-e", environment, *upload]
-    if subprocess.run(command, cwd=ROOT, check=False).returncode != 0:
+    settings = {
+        "UTTERBIT_BUNDLE": str(_bundle(config).resolve()),
+        "PLATFORMIO_SETTING_ENABLE_TELEMETRY": "no",
+        "PLATFORMIO_DISABLE_UPGRADE_CHECK": "true",
+    }
+    if subprocess.run(command, cwd=ROOT, env={**os.environ, **settings}, check=False).returncode != 0:
         raise pytest.UsageError(f"the firmware {environment} could not be built and flashed")
+    if upload:
+        time.sleep(boards.RETURN_TIME)  # the chip's own USB port is away while it starts
+
+
+def _bundle(config: pytest.Config) -> Path:
+    path: Path = config.getoption("--bundle")
+    if not path.is_file():
+        raise pytest.UsageError(f"--bundle {path}: no such file; `make agent` makes build/home/agent.bundle")
+    return path
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -88,10 +122,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(scope="session")
 def bench(board_name: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    """The board, open. Skips where it is not built."""
+    """The board, open, with the agent that is expected. A board that was asked for and is not there ends the run."""
     config = request.config
+    asked_for = config.getoption("--board", None) is not None
     with pytest.MonkeyPatch.context() as patch:
-        if config.getoption("--board", None) is None:
+        if not asked_for:
             folder: Path = request.getfixturevalue("agent_folder")
             path = folder / "agent.bundle"
             build = request.getfixturevalue("build_firmware")
@@ -100,10 +135,10 @@ def bench(board_name: str, request: pytest.FixtureRequest, tmp_path_factory: pyt
                 patch.setattr(boards, "SIM_ELF", build("c3", path) / "firmware.elf")
             requests = 40 if board_name == "sim" else 1_000
         else:
-            path = config.getoption("--bundle")
+            path = _bundle(config)
             folder = path.parent
             requests = 200 if board_name == "sim" else 10_000
-        if board_name == "sim" and (reason := boards.sim_missing()):
+        if not asked_for and board_name == "sim" and (reason := boards.sim_missing()):
             pytest.skip(f"sim: {reason}")
         bench = Bench(
             board_name,
@@ -116,8 +151,16 @@ def bench(board_name: str, request: pytest.FixtureRequest, tmp_path_factory: pyt
         )
         try:
             bench.connect()
+            info = bench.client.info()
         except (BoardError, UserError) as error:
-            pytest.fail(str(error), pytrace=False)
+            pytest.exit(str(error), returncode=3)
+        if info.crc != bundle_crc(bench.bundle):
+            bench.client.close()
+            pytest.exit(
+                f"{board_name} runs {info.agent} ({info.crc}), not {path} ({bundle_crc(bench.bundle)}): name its "
+                f"bundle with --bundle, or give it this one with --flash or `python -m host update {path}`",
+                returncode=3,
+            )
         yield bench
         bench.client.close()
 
@@ -132,7 +175,7 @@ def _examples(folder: Path) -> list[Example]:
     for part in ("test", "valid", "train"):
         if (path := folder / "data" / f"{part}.jsonl").is_file():
             return read_jsonl(path)
-    pytest.fail(f"{folder} has no data/test.jsonl; expected the folder that `python -m train` filled", pytrace=False)
+    pytest.exit(f"{folder} has no data/test.jsonl; expected the folder that `python -m train` filled", returncode=3)
 
 
 # ---- the page ----
@@ -155,22 +198,28 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 def pytest_sessionfinish() -> None:
     REPORTS.mkdir(parents=True, exist_ok=True)
     for board, results in _reports.items():
-        escape = partial(html.escape, quote=True)
         rows = "\n".join(
-            f'<tr><td>{escape(test.replace("_", " "))}<td class="{outcome}">{outcome}<td>{seconds:.1f}<td><pre>'
-            + escape("\n".join(f"{name}: {value}" for name, value in properties))
-            + "</pre></tr>"
+            f'<section><b>{html.escape(test.replace("_", " "))}</b><span class="{outcome}">{outcome}</span>'
+            f"<span>{seconds:.1f} s</span>{_figures(properties)}</section>"
             for test, outcome, seconds, properties in results
         )
-        bad = sum(outcome in ("failed", "error") for _, outcome, _, _ in results)
+        counts = Counter(outcome for _, outcome, _, _ in results)
         page = PAGE.format(
-            board=escape(board),
-            verdict=f"{bad} of {len(results)} failed" if bad else "all is well",
+            board=html.escape(board),
+            verdict=", ".join(f"{count} {outcome}" for outcome, count in counts.most_common()),
             when=datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
             python=f"Python {sys.version.partition(' ')[0]} on {sys.platform}",
             rows=rows,
         )
         write_atomic(REPORTS / f"{_file_name(board)}.html", page)
+
+
+def _figures(properties: list[tuple[str, Any]]) -> str:
+    short = "".join(
+        f"<dt>{html.escape(name)}<dd>{html.escape(str(value))}" for name, value in properties if "\n" not in str(value)
+    )
+    long = "".join(f"<pre>{html.escape(str(value))}</pre>" for _, value in properties if "\n" in str(value))
+    return (f"<dl>{short}</dl>" if short else "") + long
 
 
 def _file_name(board: str) -> str:

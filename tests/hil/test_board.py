@@ -12,6 +12,7 @@ from expectation import expected_answer, given_answer
 
 from hil.bench import Bench
 from host.client import Answer
+from host.display import percent
 from host.errors import AgentError
 from host.evaluation import outcome_of, prediction_of
 from host.protocol import MAX_REPLY_BYTES, MAX_REQUEST_BYTES, VERSION, Decoder, Hello, Reply
@@ -120,8 +121,9 @@ def test_accuracy_on_a_sample(bench: Bench, record: Record) -> None:
         outcomes.append(prediction_of(outcome))
     metrics = measure(sample, outcomes)
     record("sentences", f"{size}, all answered as on this machine")
-    for name in ("intent_accuracy", "slot_f1", "exact"):
-        record(name, getattr(metrics, name))
+    record("intent right", percent(metrics.intent_accuracy))
+    record("slot F1", percent(metrics.slot_f1))
+    record("intent and all slots right", percent(metrics.exact))
 
 
 def test_hard_sentences(bench: Bench) -> None:
@@ -141,7 +143,7 @@ def test_hard_sentences(bench: Bench) -> None:
 
 
 def test_times(bench: Bench, record: Record) -> None:
-    rows = ["words  receiving  computing  sending  ms, at 115200 baud; round trip here"]
+    rows = [f"ms, with a line of {bench.baud} baud", "words  receiving  computing  sending  round trip here"]
     words = SENTENCE.split()
     for count in range(1, len(words) + 1):
         text = " ".join(words[:count])
@@ -150,12 +152,14 @@ def test_times(bench: Bench, record: Record) -> None:
             sent, received, start = bench.wire.sent, bench.wire.received, time.perf_counter()
             us.append(bench.client.parse(text).us)
             trips.append(1000 * (time.perf_counter() - start))
-        line_ms = [1000 * BITS_PER_BYTE * n / 115200 for n in (bench.wire.sent - sent, bench.wire.received - received)]
+        line_ms = [
+            1000 * BITS_PER_BYTE * n / bench.baud for n in (bench.wire.sent - sent, bench.wire.received - received)
+        ]
         compute = Percentiles.of(us).p50 or 0
         assert bench.name == "native" or compute > 0
         assert bench.wire.received - received <= MAX_REPLY_BYTES + 1
         rows.append(
-            f"{count:5}  {line_ms[0]:9.1f}  {compute / 1000:9.2f}  {line_ms[1]:7.1f}  {Percentiles.of(trips).p50:.1f}"
+            f"{count:5}  {line_ms[0]:9.1f}  {compute / 1000:9.2f}  {line_ms[1]:7.1f}  {Percentiles.of(trips).p50:15.1f}"
         )
     record("times", "\n".join(rows))
 
@@ -176,7 +180,7 @@ def test_soak(bench: Bench, record: Record) -> None:
     record("requests", f"{bench.requests:,}, every answer right")
     record("answers per second", round(bench.requests / seconds, 1))
     record("longest round trip, ms", round(1000 * longest, 1))
-    record("stack, bytes", after.stack)
+    record("stack, bytes", after.stack or "unknown")
 
 
 def test_reset_in_the_middle_of_a_request(bench: Bench, record: Record) -> None:
