@@ -30,6 +30,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from convert import report
 from convert.results import RESULTS, STEPS, Model, Results, effects_table, markdown, table
 from train import datasets
 from train.datasets import DataSet
@@ -55,6 +56,7 @@ with native_silence():
     from train.teacher import JointTeacher, Teacher, default_folder
     from train.training import Schedule, predict
 
+TABLE, PICTURE = "results.md", "results.svg"
 DONE = "model.json"
 """The last file that is written of a finished model."""
 FLOAT_BYTES = 4
@@ -267,7 +269,7 @@ def read(folder: Path) -> list[Model]:
 def run(
     data: DataSet, plan: Plan, *, seeds: int, steps: Sequence[str], part: str, out: Path, console: Console
 ) -> Results:
-    """Makes and measures what is not there yet; writes ``results.json`` and ``results.md`` after every model.
+    """Makes and measures what is not there yet; writes results, tables and picture after every model.
 
     Several processes can work on the same benchmark: each takes what no other is at.
 
@@ -302,7 +304,9 @@ def run(
             [model for _, _, folder in todo for model in read(folder)],
         )
         write_atomic(out / RESULTS, json.dumps(results.to_json(), indent=1) + "\n")
-        write_atomic(out / "results.md", markdown(results))
+        write_atomic(out / TABLE, markdown(results))
+        if results.models:
+            write_atomic(out / PICTURE, report.picture(results))
         return results
 
     results = write()
@@ -439,7 +443,7 @@ def _run(options: argparse.Namespace, console: Console) -> Results:
         console=console,
     )
     conversion.refresh_reports(options.out.parent)
-    console.print(f"written: {out / RESULTS} and results.md beside it, every model in its own folder there")
+    console.print(f"written: {out / RESULTS}, {TABLE} and {PICTURE} beside it, every model in its own folder there")
     return results
 
 

@@ -17,7 +17,7 @@ import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
-from convert.results import PUBLISHED, STEPS, Results, effects_table, figures_of, table
+from convert.results import PUBLISHED, STEPS, Results, effects_table, figure_of, labels_table, table
 
 INTENTS = 12
 """The most confused ones, which the matrix shows beside null."""
@@ -35,11 +35,14 @@ _VARIABLES = {_INK: "--ink", _FAINT: "--line", _FIRST: "--first", _SECOND: "--se
 _ACTIVATIONS = {"masked": "attention logits", "attended": "sum with attention", "fed": "sum with feed-forward"}
 """What readers know by another name than the code's."""
 
-_STYLE = """
+_COLOURS = """
 :root { color-scheme: light dark; --paper: #fcfcfa; --ink: #1c2024; --soft: #5b6570; --line: #d9dcdf; --panel: #f2f3f1;
   --first: #14629c; --second: #c2500b; --shade: #e4edf4; --good: #1c7a3e; --bad: #b3261e; }
 @media (prefers-color-scheme: dark) { :root { --paper: #15181b; --ink: #e6e8ea; --soft: #9da7b1; --line: #383f46;
   --panel: #1e2226; --first: #6db3ea; --second: #f0935a; --shade: #203040; --good: #6cc68b; --bad: #f28b82; } }
+"""
+
+_STYLE = """
 * { box-sizing: border-box; }
 body { margin: 0 auto; padding: 1.2rem clamp(.9rem, 3vw, 2.5rem) 4rem; max-width: 78rem; background: var(--paper);
   color: var(--ink); font: 1rem/1.5 system-ui, sans-serif; overflow-wrap: break-word; }
@@ -68,7 +71,8 @@ th { font-weight: 500; } td.n, th.n { text-align: right; white-space: nowrap; }
 td.bars { width: 40%; } td:last-child, th:last-child { padding-right: 0; } .pairs td:last-child { text-align: right; }
 .columns { columns: 21rem; column-gap: 2rem; } .columns li { break-inside: avoid; margin-bottom: .5rem; }
 .columns table { width: 100%; break-inside: avoid; margin-bottom: 1.5rem; }
-h3 .soft { font-weight: 400; } .wide + h3 { margin-top: 1.6rem; }
+h3 .soft { font-weight: 400; } .wide + h3, .grid + h3 { margin-top: 1.6rem; } h3 + .wide { margin-top: .5rem; }
+.wide + .grid, .grid + .wide, .wide + .wide { margin-top: 1.5rem; }
 .matrix th, .matrix td, .matrix td:last-child { padding: .15rem .35rem; border: 1px solid var(--line); }
 .matrix td { text-align: center; min-width: 2.4rem; }
 .matrix thead th { writing-mode: vertical-rl; transform: rotate(180deg); text-align: left; vertical-align: bottom;
@@ -114,7 +118,7 @@ def page(record: Mapping[str, Any], metrics: Mapping[str, Any], benchmarks: Sequ
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{title}</title><style>{_STYLE}</style></head>\n"
+        f"<title>{title}</title><style>{_COLOURS}{_STYLE}</style></head>\n"
         f"<body><h1>{title}</h1>{_summary(metrics)}<nav>{links}</nav>\n{body}</body></html>\n"
     )
 
@@ -434,35 +438,55 @@ def _compression(benchmarks: Sequence[Results]) -> str:
         "firmware answers. MACs: multiply-accumulates for a sentence of median length.</p>"
     )
     for data in dict.fromkeys(b.data for b in benchmarks):
-        for results in (b for b in benchmarks if b.data == data):
-            text += _benchmark(results)
-        published = [p for p in PUBLISHED if p.data == data]
-        if published:
-            shares = ("intent_accuracy", "slot_f1", "exact")
-            rows = [
-                (
-                    p.name,
-                    *(_percent(getattr(p, s)) for s in shares),
-                    f"{p.parameters:,}" if p.parameters else "–",
-                    p.source,
-                )
-                for p in published
-            ]
-            head = ("", "intent", "slot F1", "exact", "parameters", "source")
-            text += f'<div class="wide">{_table(head, rows, caption=f"Published, {data}")}</div>'
+        amounts = [b for b in benchmarks if b.data == data]
+        text += "".join(_steps(results) for results in amounts if results.labels_per_intent is None)
+        if any(results.labels_per_intent for results in amounts):
+            text += _few_labels(amounts)
+        text += _published(data)
     return text
 
 
-def _benchmark(results: Results) -> str:
+def _steps(results: Results) -> str:
     effects = effects_table(results)
-    count, seeds = results.sentences[results.part], len({m.seed for m in results.models})
-    note = f"{count:,} sentences of the {results.part} part, {seeds} seed{'s' * (seeds > 1)}."
     return (
-        f'<h3>{escape(results.title)}</h3><p class="soft">{note}</p><div class="wide">{_table(*table(results))}</div>'
+        f'<h3>{escape(results.data)} <span class="soft">{_measured(results)}</span></h3>'
+        f'<div class="wide">{_table(*table(results))}</div>'
         f'<div class="grid">{_figure(_svg(size_against_accuracy(results)), "Size against accuracy")}'
         + (_table(*effects, caption="What each step changes, in points, seed by seed") if effects[1] else "")
         + "</div>"
     )
+
+
+def _few_labels(amounts: Sequence[Results]) -> str:
+    kind = "intent and all slots right" if figure_of(amounts[0]) == "exact" else "intent right"
+    return (
+        f"<h3>{escape(amounts[0].data)}, few labels "
+        f'<span class="soft">{_measured(amounts[-1])}; {kind}</span></h3>'
+        "<p>Only so many sentences of every intent keep their label; the others are text that the teacher, fine-tuned "
+        f'on the few, labels for the distilled student.</p><div class="wide">{_table(*labels_table(amounts))}</div>'
+    )
+
+
+def _published(data: str) -> str:
+    rows = [
+        (
+            p.name,
+            *(_percent(share) for share in (p.intent_accuracy, p.slot_f1, p.exact)),
+            f"{p.parameters:,}" if p.parameters else "–",
+            p.source,
+        )
+        for p in PUBLISHED
+        if p.data == data
+    ]
+    head = ("", "intent", "slot F1", "exact", "parameters", "source")
+    if not rows:
+        return ""
+    return f'<div class="wide">{_table(head, rows, caption=f"Models of others on {data}, as published")}</div>'
+
+
+def _measured(results: Results) -> str:
+    seeds = len({m.seed for m in results.models})
+    return f"{results.sentences[results.part]:,} sentences of the {results.part} part, {seeds} seed{'s' * (seeds > 1)}"
 
 
 # ---- pieces of HTML ----
@@ -582,47 +606,60 @@ _MARKERS = {"teacher": "s", "labels": "v", "distilled": "o", "pruned": "D"}
 
 
 def size_against_accuracy(results: Results) -> Figure:
-    """Bytes of every row against the share that it gets exactly right, published models of all labels beside it."""
-    name = "exact" if "slot_f1" in figures_of(results) else "intent_accuracy"
+    """Bytes of every row against the figure that counts most, published models beside it."""
+    name = figure_of(results)
     figure, axes = _axes("bytes", "intent and all slots right" if name == "exact" else "intent right")
     axes.set_xscale("log")
+    sizes: list[float] = []
     for step, rounding in results.rows():
         estimate = results.estimate(step, rounding, name)
         if estimate is None:
             continue
-        size = mean(m.bytes for m in results.of(step, rounding))
-        filled = rounding == "int8"
-        axes.errorbar(
+        sizes.append(size := mean(m.bytes for m in results.of(step, rounding)))
+        colour, fill = (_SECOND, _SECOND) if rounding == "int8" else (_FIRST, "none")
+        axes.errorbar(size, estimate.mean, estimate.spread, color=colour, capsize=3, zorder=3)
+        axes.plot(
             size,
             estimate.mean,
-            estimate.spread,
-            fmt=_MARKERS[step],
-            color=_SECOND if filled else _FIRST,
-            markerfacecolor=_SECOND if filled else "none",
+            _MARKERS[step],
+            color=colour,
+            markerfacecolor=fill,
             markersize=7,
-            linestyle="none",
-            capsize=3,
-            zorder=3,
+            zorder=4,
             label=f"{STEPS[step]}, {rounding}",
         )
-    for model in PUBLISHED if results.labels_per_intent is None else ():
-        value = getattr(model, name)
-        if model.data == results.data and model.bytes and value is not None:
-            axes.plot(model.bytes, value, "x", color=_INK)
-            axes.annotate(
-                model.name,
-                (model.bytes, value),
-                (-6, 0),
-                textcoords="offset points",
-                ha="right",
-                va="center",
-                fontsize=9,
-            )
+    others = [
+        (value, p.bytes, p.name)
+        for p in PUBLISHED
+        if p.data == results.data and p.bytes and (value := getattr(p, name)) is not None
+    ]
+    for i, (value, size, model) in enumerate(sorted(others, reverse=True)):
+        axes.plot(size, value, "x", color=_INK)
+        sizes.append(size)
+        up = 5 if i == 0 else -5
+        axes.annotate(
+            model,
+            (size, value),
+            (-6, up),
+            textcoords="offset points",
+            ha="right",
+            va="center",
+            fontsize=9,
+        )
     axes.xaxis.set_major_formatter(FuncFormatter(lambda size, _: _bytes(size)))
-    axes.margins(x=0.08)
-    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.set_xlim(min(sizes) / 1.6, 1.6 * max(sizes))
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
     figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=9)
     return figure
+
+
+def picture(results: Results) -> str:
+    """Size against accuracy as an SVG file, which follows its viewer's light or dark scheme."""
+    with matplotlib.rc_context(_RC):
+        svg = _svg(size_against_accuracy(results))
+    names = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+    style = f"<style>{_COLOURS}svg {{ background: var(--paper); }}</style>"
+    return svg.replace("<svg", f"<svg {names}", 1).replace(">", f">{style}", 1) + "\n"
 
 
 def _bytes(size: float) -> str:

@@ -18,6 +18,8 @@ STEPS = {
     "pruned": "student, pruned",
 }
 """In the order of the table."""
+LEARNT = (("teacher", "float"), ("labels", "int8"), ("distilled", "int8"))
+"""What shows how much a teacher gives with few labels."""
 FIGURES = {"intent_accuracy": "intent", "slot_f1": "slot F1", "exact": "exact", "recall": "oos recall"}
 """Of train.metrics, and the share of sentences out of scope that is rejected."""
 
@@ -142,7 +144,8 @@ def percent(estimate: Estimate | None, *, signed: bool = False) -> str:
     if estimate is None:
         return "–"
     spread = "" if estimate.spread is None else f" ± {100 * estimate.spread:.1f}"
-    return f"{100 * estimate.mean:{'+' if signed else ''}.1f}{spread}"
+    points = round(100 * estimate.mean, 1) + 0.0  # no negative zero
+    return f"{points:{'+' if signed else ''}.1f}{spread}"
 
 
 def figures_of(results: Results) -> list[str]:
@@ -173,6 +176,23 @@ def effects_table(results: Results) -> tuple[list[str], list[list[str]]]:
         for title, row, other in results.effects()
     ]
     return ["", *(FIGURES[f] for f in figures)], rows
+
+
+def figure_of(results: Results) -> str:
+    """The one of FIGURES that counts most: exact, or intent where there are no slots."""
+    return "exact" if "slot_f1" in figures_of(results) else "intent_accuracy"
+
+
+def labels_table(amounts: Sequence[Results]) -> tuple[list[str], list[list[str]]]:
+    """Head and rows of what a teacher gives, by amount of labels: the figure that counts most."""
+    rows = []
+    for results in amounts:
+        figure = figure_of(results)
+        estimates = [percent(results.estimate(step, rounding, figure)) for step, rounding in LEARNT]
+        gain = percent(results.difference(LEARNT[-1], LEARNT[-2], figure), signed=True)
+        amount = f"{results.labels_per_intent} per intent" if results.labels_per_intent else "all"
+        rows.append([amount, *estimates, gain])
+    return ["labels", *(f"{STEPS[step]}, {rounding}" for step, rounding in LEARNT), "points"], rows
 
 
 def markdown(results: Results) -> str:
@@ -221,13 +241,13 @@ _HERMIT = "Vanzo et al. 2019, arXiv 1910.00912"
 
 PUBLISHED = (
     Published("JointBERT", "snips", 0.986, 0.970, 0.928, 110_000_000, _JOINT_BERT),
-    Published("JointBERT, again", "snips", 0.991, 0.969, 0.930, 110_000_000, _REIMPLEMENTED),
-    Published("DistilBERT", "snips", 0.980, 0.961, 0.910, 66_000_000, _REIMPLEMENTED),
+    Published("JointBERT, reimplemented", "snips", 0.991, 0.969, 0.930, 110_000_000, _REIMPLEMENTED),
+    Published("Joint DistilBERT", "snips", 0.980, 0.961, 0.910, 66_000_000, _REIMPLEMENTED),
     Published("Co-Interactive Transformer", "snips", 0.988, 0.959, None, None, _CO_INTERACTIVE),
     Published("LIDSNet", "snips", 0.980, None, None, 590_000, _LIDSNET),
     Published("JointBERT", "atis", 0.975, 0.961, 0.882, 110_000_000, _JOINT_BERT),
-    Published("JointBERT, again", "atis", 0.979, 0.956, 0.882, 110_000_000, _REIMPLEMENTED),
-    Published("DistilBERT", "atis", 0.978, 0.955, 0.877, 66_000_000, _REIMPLEMENTED),
+    Published("JointBERT, reimplemented", "atis", 0.979, 0.956, 0.882, 110_000_000, _REIMPLEMENTED),
+    Published("Joint DistilBERT", "atis", 0.978, 0.955, 0.877, 66_000_000, _REIMPLEMENTED),
     Published("Co-Interactive Transformer", "atis", 0.977, 0.959, None, None, _CO_INTERACTIVE),
     Published("LIDSNet", "atis", 0.960, None, None, 590_000, _LIDSNET),
     Published("HERMIT", "hwu64", 0.876, 0.847, None, None, _HERMIT),

@@ -6,11 +6,13 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
 from convert.diagnosis import diagnose, hear
-from convert.report import page
+from convert.report import page, picture
+from convert.results import Model, Results
 from train.agentlib import Agent
 from train.examples import Example, read_jsonl
 
@@ -124,6 +126,40 @@ def test_data_without_valid_or_out_of_scope(record: dict[str, Any], metrics: dic
     assert "no sentence out of scope" in text
     assert "no slots" in text
     assert len(Page(text).all("svg")) == 3
+
+
+def test_benchmarks_are_shown_beside_published_models(record: dict[str, Any], metrics: dict[str, Any]) -> None:
+    figures = {"intent_accuracy": 0.97, "slot_f1": 0.9, "exact": 0.8, "out_of_scope": {"n": 0, "accepted": 0}}
+    models = [
+        Model(step, rounding, seed, 1000, size, 10, {"test": figures})
+        for step, rounding, size in (("teacher", "float", 4000), ("labels", "int8", 900), ("distilled", "int8", 900))
+        for seed in (1, 2)
+    ]
+    sentences = {"train": 13084, "valid": 700, "test": 700}
+    full = Results("snips", None, sentences, 10, "test", {}, models)
+    few = Results("snips", 10, sentences, 10, "test", {}, models)
+    own = Results("<b>", None, sentences, 10, "test", {}, models)
+    text = page({**record, "data": "<b>"}, metrics, [few, full, own])
+    found = Page(text)
+    assert found.open == []
+    assert found.all("b") == []
+    assert [section["id"] for section in found.all("section")] == [*SECTIONS, "compression"]
+    assert len(found.all("svg")) == 7, "two of size against accuracy"
+    assert not re.search(r"https?:|//[a-z]|@import|url\((?!#)", text)
+    section = text[text.index('<section id="compression">') :]
+    assert section.index("&lt;b&gt;") < section.index("snips"), "its own data comes first"
+    for said in ("97.0 ± 0.0", "JointBERT", "arXiv 1902.10909", "10 per intent", "distillation", "700 sentences"):
+        assert said in section
+
+
+def test_a_picture_stands_alone() -> None:
+    figures = {"intent_accuracy": 0.97, "slot_f1": None, "exact": 0.97, "out_of_scope": {"n": 0, "accepted": 0}}
+    results = Results(
+        "x", None, {"valid": 9}, 5, "valid", {}, [Model("labels", "int8", 1, 9, 90, 9, {"valid": figures})]
+    )
+    root = ElementTree.fromstring(picture(results))
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    assert "--ink" in (root[0].text or "")
 
 
 # ---- the figures ----
