@@ -69,7 +69,9 @@
 
 #define XTAL_HZ 40000000u
 #define PLL_CPU_HZ 160000000u
-#define BAUD 115200u
+#ifndef UB_BAUD
+#define UB_BAUD 115200 /* of UART0; `python -m host --baud` must be the same */
+#endif
 #define UART_FIFO_BYTES 128u
 #define WATCHDOG_MS 3000u /* a sentence takes milliseconds, a whole reply on the line 140 */
 
@@ -200,7 +202,8 @@ static void update_uart(void) {
 
 /* The ROM left it at 8N1, on the pins of UART0. Clocked by the crystal its baud rate does not depend on start_clock(). */
 static void start_uart(void) {
-  const uint32_t divider = (XTAL_HZ << 4) / BAUD; /* in 1/16 */
+  const uint32_t divider = (XTAL_HZ << 4) / UB_BAUD; /* in 1/16 */
+  _Static_assert(UB_BAUD >= 9800 && UB_BAUD <= 5000000, "beyond what the divider can do");
   const uint32_t gates = 0xFu << 22 & ~BIT(23);   /* clocks on: core, transmitter, receiver */
   UART_CLK_CONF = gates | 3u << 20;               /* the crystal, divided by 1 */
   UART_CLKDIV = (divider & 0xF) << 20 | divider >> 4;
