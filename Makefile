@@ -8,7 +8,7 @@
 # make clean   removes what was built; the environment .venv stays
 #
 # Variables, for example `make agent PRESET=quick LANGUAGE=de`:
-#   PRESET    default, or quick: a weaker agent in a fraction of the time
+#   PRESET    default; quick: a weaker agent in a fraction of the time; large: a bundle of up to 300 KB
 #   DATA      home; snips, hwu64, clinc150; or a folder of data (README.md)
 #   LANGUAGE  of home's sentences
 #   SEED      of data, weights and order

@@ -18,7 +18,7 @@ from train.presets import Preset
 from train.student import Shape
 from train.training import Schedule
 
-PRESET = Preset(size=None, epochs=3, shape={"rows": 256, "width": 16, "heads": (1,), "hidden": (8,), "embed": 8})
+PRESET = Preset(size=None, seen=900, shape={"rows": 256, "width": 16, "heads": (1,), "hidden": (8,), "embed": 8})
 SCHEDULE = Schedule(epochs=3, batch=2, open_slot=2, quantized_share=0.7)
 
 

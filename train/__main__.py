@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from train import datasets
+from train.cost import Budget
 from train.errors import UserError
 from train.presets import PRESETS
 from train.quiet import native_silence
@@ -42,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--language", default="en", help="language of generated data")
     top.add_argument("--out", type=Path, help="folder for the result (default: build/NAME)")
-    top.add_argument("--preset", choices=PRESETS, default="default", help="quick: a weaker agent, sooner")
+    top.add_argument("--preset", choices=PRESETS, default="default", help="quick: a weaker agent, sooner; large: a bundle of up to 300 KB")
     top.add_argument(
         "--teacher",
         default="default",
@@ -54,6 +55,12 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--size", type=int, help="training sentences to generate")
     top.add_argument("--epochs", type=int, help="passes over the training data")
+    top.add_argument(
+        "--budget",
+        metavar="100kB,1.0MMAC,5ms",
+        help="what the student may cost, to which it is pruned: bytes of its bundle; multiply-accumulates and time "
+        "on an ESP32-C3 at the median sentence",
+    )
     top.add_argument("--seed", type=int, default=1, help="of data, weights and order")
     return top
 
@@ -79,6 +86,7 @@ def _run(options: argparse.Namespace, console: Console) -> int:
     out: Path = options.out or Path("build") / Path(options.data).name
     if options.soft_labels < 0:
         raise UserError(f"--soft-labels must be at least 0, not {options.soft_labels}")
+    budget = Budget.parse(options.budget) if options.budget else None
     preset = PRESETS[options.preset]
     preset = replace(preset, distillation=replace(preset.distillation, sentences=options.soft_labels))
     data = datasets.load(
@@ -102,8 +110,8 @@ def _run(options: argparse.Namespace, console: Console) -> int:
         teacher = default_folder() if data.language == "en" else None
     else:
         teacher = None if options.teacher == "none" else Path(options.teacher)
-    schedule = Schedule(epochs=options.epochs or preset.epochs, seed=options.seed)
-    run(data, out, preset=preset, schedule=schedule, console=console, teacher=teacher)
+    schedule = Schedule(epochs=options.epochs or preset.epochs(len(data.train)), seed=options.seed)
+    run(data, out, preset=preset, schedule=schedule, console=console, teacher=teacher, budget=budget)
     console.print(f"student written to {out}")
     return 0
 

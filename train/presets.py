@@ -43,14 +43,25 @@ class Preset:
 
     size: int | None
     """Generated training sentences; ``None``: the data set's own size."""
-    epochs: int
+    seen: int
+    """Sentences that training sees, each as often as it takes."""
     shape: dict[str, Any] = field(default_factory=dict)
     """Sizes that differ from :class:`Shape`'s."""
     distillation: Distillation = Distillation()
     tuning: Tuning = Tuning()
 
+    def epochs(self, sentences: int) -> int:
+        """Passes over so many training sentences; at most 40, for little data is soon known by heart."""
+        return max(1, min(40, round(self.seen / max(1, sentences))))
+
 
 PRESETS = {
-    "default": Preset(size=None, epochs=5),
-    "quick": Preset(size=30_000, epochs=2, distillation=Distillation(words=4_000)),
+    "default": Preset(size=None, seen=900_000),
+    "quick": Preset(size=30_000, seen=60_000, distillation=Distillation(words=4_000)),
+    # For the public benchmarks: a bundle of at most 300 KB.
+    "large": Preset(
+        size=None,
+        seen=900_000,
+        shape={"rows": 5120, "embed": 40, "width": 96, "heads": (6, 6), "hidden": (128, 128)},
+    ),
 }
