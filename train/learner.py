@@ -50,7 +50,7 @@ class Learner:
     @property
     def state(self) -> State:
         """All that changes in training."""
-        return {name: keras.ops.convert_to_numpy(variable) for name, variable in self._named().items()}
+        return {name: variable.value.numpy() for name, variable in self._named().items()}
 
     def restore(self, state: State) -> None:
         """Goes on from a state of the same shape."""

@@ -17,14 +17,16 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from train import datasets
+from train.cost import Budget, Pricing, label_bytes
 from train.datasets import DataSet
 from train.distillation import Paraphraser, lexical_targets, lexicon, soft_targets, unlabelled_text
-from train.encoding import Vocabulary, encode
+from train.encoding import Encoded, Vocabulary, encode
 from train.errors import UserError
 from train.examples import write_atomic
 from train.labels import Labels
 from train.learner import Checkpoint
 from train.presets import Preset
+from train.pruning import Pruner, describe
 from train.student import Shape, Student
 from train.teacher import JointTeacher, Teacher
 from train.training import Epoch, LexicalTargets, Schedule, SoftTargets, train
@@ -45,6 +47,7 @@ def run(
     console: Console,
     teacher: Path | None = None,
     shape: dict[str, Any] | None = None,
+    budget: Budget | None = None,
 ) -> Student:
     """Trains a student on a data set and writes both to ``out``.
 
@@ -58,6 +61,10 @@ def run(
         console: where progress is shown.
         teacher: folder of a pretrained encoder to distil; ``None``: labels alone.
         shape: sizes that differ from the preset's.
+        budget: what the student may cost at the median sentence; it is pruned to it.
+
+    Raises:
+        UserError: the budget cannot be reached.
     """
     labels = Labels.of(data.train)
     for part, examples in (("valid", data.valid), ("test", data.test)):
@@ -72,6 +79,13 @@ def run(
         f"{data.name}: {len(train_data):,} sentences to train on, {len(valid_data):,} to watch; "
         f"{len(labels.intents)} intents in {sizes.classes} classes, {len(labels.slots)} slots"
     )
+    price = pricing(data, labels, train_data)
+    prune = None
+    if budget:
+        if not schedule.float_epochs:
+            raise UserError(f"a budget needs at least 2 epochs to prune and recover in, not {schedule.epochs}")
+        console.print(f"before pruning: {describe(vars(price(sizes)))}, at {price.positions - 1} words")
+        prune = Pruner(sizes, budget, price, train_data, vocabulary.pieces(), console.print, seed=schedule.seed)
     datasets.save(data, out / DATA)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
@@ -80,7 +94,7 @@ def run(
             lexical, soft = _distil(teacher, data, labels, vocabulary, preset, schedule, progress, console)
         student = Student(sizes, seed=schedule.seed)
         pieces = vocabulary.pieces()
-        told = (sizes, schedule, labels, train_data, valid_data, pieces, lexical, soft)
+        told = (sizes, schedule, budget, labels, train_data, valid_data, pieces, lexical, soft)
         checkpoint = Checkpoint(out / CHECKPOINT, digest(told))
         if saved := checkpoint.load():
             console.print(f"an interrupted run is taken up after epoch {len(saved.epochs)}")
@@ -108,12 +122,20 @@ def run(
             finished,
             lexical,
             soft,
+            prune=prune,
             checkpoint=checkpoint,
         )
     lesson = {"checkpoint": Teacher(teacher, CACHE).digest, **asdict(preset.distillation)} if teacher else None
-    save(student, labels, data, schedule, history, lesson, out)
+    pruned = {"from": sizes.to_json(), "budget": budget.limits} if budget else None
+    save(student, labels, data, schedule, history, lesson, out, pruned=pruned, cost=vars(price(student.shape)))
     checkpoint.remove()
     return student
+
+
+def pricing(data: DataSet, labels: Labels, encoded: Encoded) -> Pricing:
+    """What prices a data set's students, at its median sentence."""
+    positions = int(np.median(encoded.lengths)) + 1
+    return Pricing(label_bytes(labels, data.values, data.numeric_slots), positions)
 
 
 def digest(told: Any) -> str:
@@ -192,10 +214,14 @@ def save(
     history: list[Epoch],
     lesson: dict[str, Any] | None,
     out: Path,
+    *,
+    pruned: dict[str, Any] | None = None,
+    cost: dict[str, float] | None = None,
 ) -> None:
     """Writes a trained student: weights as ``student.npz``, everything else as ``student.json``.
 
-    ``lesson``: the teacher and what was asked of it, for the record.
+    For the record: ``lesson``, the teacher and what was asked of it; ``pruned``, sizes before pruning and the budget;
+    ``cost``, what the student is predicted to cost.
     """
     weights: dict[str, Any] = {v.path.replace("/", "."): v.numpy() for v in student.variables if v.dtype == "float32"}
     buffer = io.BytesIO()
@@ -209,6 +235,8 @@ def save(
         "schedule": asdict(schedule),
         "history": [asdict(e) for e in history],
         "teacher": lesson,
+        "pruned": pruned,
+        "predicted_cost": cost,
         "provenance": {
             "data": data.provenance,
             "versions": _versions(),

@@ -1,0 +1,226 @@
+"""What a student costs on a chip, predicted from its sizes: bytes of the bundle, RAM, instructions, time.
+
+What follows from the sizes alone is computed; the rest is linear in a few of them, with coefficients in ``costs.json``
+that ``python -m convert.costs`` fits to real bundles and to instructions counted in QEMU.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from train.errors import UserError
+
+if TYPE_CHECKING:
+    from train.labels import Labels
+    from train.student import Shape  # it takes TensorFlow along, and seconds
+
+COSTS = Path(__file__).parent / "costs.json"
+TILE = 4
+"""Positions that the engine multiplies at a time."""
+RECORD_BYTES = 800
+"""Manifest and golden sentences, about."""
+
+
+@dataclass(frozen=True)
+class Chip:
+    """A chip that runs the firmware."""
+
+    hz: float
+    arena: int
+    """RAM that the firmware gives the agent (UB_ARENA_BYTES), bytes."""
+
+
+CHIPS = {"esp32c3": Chip(hz=160e6, arena=24 * 1024)}
+"""Those whose instructions are counted; one instruction is taken as one cycle."""
+
+Terms = dict[str, float]
+
+
+def matrices(shape: Shape) -> list[tuple[int, int]]:
+    """Inputs and outputs of the encoder's matrices but the class head; the convolution is the first."""
+    found = [(shape.kernel * shape.embed, shape.width), (shape.width, shape.tags)]
+    for heads, hidden in zip(shape.heads, shape.hidden, strict=True):
+        attended = heads * shape.head_width
+        found += [(shape.width, attended)] * 3 + [(attended, shape.width)]
+        found += [(shape.width, hidden), (hidden, shape.width)]
+    return found
+
+
+def encoder_weights(shape: Shape) -> int:
+    """Weights of the encoder, which are as many bytes."""
+    return sum(a * b for a, b in matrices(shape)) + shape.width * shape.classes
+
+
+def byte_terms(shape: Shape) -> Terms:
+    """What the bytes of encoder and flatbuffer beside the weights are linear in."""
+    outputs = sum(b for _, b in matrices(shape)) + shape.classes
+    channels = outputs if shape.per_channel else shape.width
+    return {"bundle": 1, "layer": len(shape.heads), "output": outputs, "channel": channels}
+
+
+def arena_terms(shape: Shape) -> Terms:
+    """What the RAM for a sentence of the greatest length is linear in."""
+    attended = [heads * shape.head_width for heads in shape.heads]
+    work = [(shape.positions + shape.kernel - 1) * shape.embed, shape.classes + 2 * shape.positions * shape.tags]
+    work += [shape.positions * max(3 * a, f, shape.width) for a, f in zip(attended, shape.hidden, strict=True)]
+    activations = shape.positions * (shape.width + max(shape.width, *attended)) + max(work)
+    return {"agent": 1, "activation": activations, "column": max(a for a, _ in matrices(shape))}
+
+
+def instruction_terms(shape: Shape, positions: int) -> dict[str, Terms]:
+    """What the instructions of each kind are linear in, for a sentence of ``positions`` - 1 words."""
+    n, words, width = positions, positions - 1, shape.width
+    tiles, rest = divmod(n, TILE)
+    heads = sum(shape.heads)
+    pairs = heads * n * n
+    weights = [a * b for a, b in matrices(shape)]
+    # Rows with a scale each have larger integers, of which fewer can be multiplied two at a time.
+    coarse = sum(weights) if shape.per_channel else weights[0]
+    fine, final = sum(weights) - coarse, shape.width * shape.classes
+    outputs = sum(b for _, b in matrices(shape))
+    norms = 2 * len(shape.heads) + 1
+    return {
+        "matmul": {
+            "tile_weight": fine * tiles,
+            "rest": fine * (rest > 0) + final,
+            "rest_weight": fine * rest + final,
+            "channel_tile_weight": coarse * tiles,
+            "channel_rest_weight": coarse * rest,
+            "output": n * outputs + shape.classes,
+            "tile_output": (tiles + (rest > 0)) * outputs + shape.classes,
+            "input": n * sum(a for a, _ in matrices(shape)) + shape.width,
+        },
+        "norm": {"row": norms * n, "element": norms * n * width},
+        "add": {"row": (norms - 1), "element": (norms - 1) * n * width},
+        "logits": {"row": heads * n, "pair": pairs, "mac": pairs * shape.head_width},
+        "softmax": {"row": heads * n, "pair": pairs},
+        "context": {"row": heads * n, "element": heads * n * shape.head_width, "mac": pairs * shape.head_width},
+        "layers": {"sentence": 1, "layer": len(shape.heads), "row": n},
+        "protocol": {"sentence": 1, "word": words},
+        "text": {"sentence": 1, "word": words},
+        "embedding": {"sentence": 1, "word": words, "element": words * shape.embed},
+        "decoding": {"sentence": 1, "class": shape.classes, "tag": words * shape.tags},
+    }
+
+
+@functools.cache
+def coefficients() -> dict[str, Any]:
+    """What ``python -m convert.costs`` measured."""
+    found: dict[str, Any] = json.loads(COSTS.read_text(encoding="utf-8"))
+    return found
+
+
+def dot(terms: Terms, factors: Terms) -> float:
+    """The value of a linear model."""
+    return sum(value * factors[name] for name, value in terms.items())
+
+
+def instructions(shape: Shape, positions: int) -> dict[str, float]:
+    """rv32imc instructions by kind, from a line to its answer, for a sentence of ``positions`` - 1 words."""
+    factors = coefficients()["instructions"]
+    return {kind: dot(terms, factors[kind]) for kind, terms in instruction_terms(shape, positions).items()}
+
+
+def label_bytes(labels: Labels, values: dict[str, dict[str, Any]], numeric_slots: list[str]) -> int:
+    """Bytes of the sections that depend on the data alone: labels and values."""
+    names = [*labels.intents, *labels.slots]
+    implied = [json.dumps(dict(i), separators=(",", ":")) if i else "" for _, i in labels.classes]
+    strings = sum(4 + len(text.encode()) for text in (*names, *implied))
+    masks = (len(labels.intents) + 2) * ((len(labels.slots) + 7) // 8) + 2 * len(labels.classes)
+    numbers = {phrase: v for slot in numeric_slots for phrase, v in values.get(slot, {}).items()}
+    tables = [numbers, *(table for slot, table in values.items() if slot not in numeric_slots)]
+    texts = {json.dumps(v, ensure_ascii=False) for table in tables for v in table.values()}
+    spoken = 8 * sum(map(len, tables)) + sum(len(text.encode()) + 1 for text in texts)
+    probabilities = 256 * 4
+    return strings + masks + spoken + probabilities
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a student costs."""
+
+    bytes: float
+    """Of the bundle."""
+    macs: float
+    """Multiply-accumulates of a sentence."""
+    ms: float
+    """From a line to its answer on the chip, at one instruction a cycle."""
+    arena: float
+    """RAM, bytes."""
+
+
+@dataclass(frozen=True)
+class Pricing:
+    """Prices students of one data set on one chip."""
+
+    label_bytes: int
+    positions: int
+    """Of the sentence whose MACs and time are told: its words + 1."""
+    chip: Chip = CHIPS["esp32c3"]
+
+    def __call__(self, shape: Shape) -> Cost:
+        """The cost of a student."""
+        table = shape.rows * shape.embed * shape.embed_bits // 8
+        encoder = encoder_weights(shape) + dot(byte_terms(shape), coefficients()["bytes"])
+        return Cost(
+            bytes=round(table + encoder + self.label_bytes + RECORD_BYTES),
+            macs=shape.macs(self.positions),
+            ms=1e3 * sum(instructions(shape, self.positions).values()) / self.chip.hz,
+            arena=round(dot(arena_terms(shape), coefficients()["arena"])),
+        )
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The most that a student may cost; ``None``: no matter."""
+
+    bytes: float | None = None
+    macs: float | None = None
+    ms: float | None = None
+
+    UNITS: ClassVar[dict[str, tuple[str, float]]] = {
+        "b": ("bytes", 1),
+        "kb": ("bytes", 1e3),
+        "kib": ("bytes", 1024),
+        "mb": ("bytes", 1e6),
+        "mac": ("macs", 1),
+        "kmac": ("macs", 1e3),
+        "mmac": ("macs", 1e6),
+        "us": ("ms", 1e-3),
+        "ms": ("ms", 1),
+    }
+
+    @classmethod
+    def parse(cls, text: str) -> Budget:
+        """``100kB``, ``1.0MMAC``, ``10ms``, or several with commas between.
+
+        Raises:
+            UserError: it is none of these.
+        """
+        limits: dict[str, float] = {}
+        for part in text.split(","):
+            match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]+)\s*", part)
+            unit = cls.UNITS.get(match[2].lower()) if match else None
+            if not match or not unit or not float(match[1]):
+                raise UserError(
+                    f"--budget {text!r}: {part.strip()!r} is no budget; expected a number with one of the units "
+                    "kB (1,000 bytes), KiB, MMAC, kMAC, ms, and commas between several: 100kB,1.0MMAC"
+                )
+            if unit[0] in limits:
+                raise UserError(f"--budget {text!r} limits {unit[0]} twice")
+            limits[unit[0]] = float(match[1]) * unit[1]
+        return cls(**limits)
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """What is limited, and how far."""
+        return {name: limit for name, limit in asdict(self).items() if limit is not None}
+
+    def holds(self, cost: Cost) -> bool:
+        """Whether a student costs no more."""
+        return all(getattr(cost, name) <= limit for name, limit in self.limits.items())
