@@ -5,11 +5,12 @@
 # make soak    the tests of updates and faults at full length: 10,000 power cuts, 100,000 requests (some 20 minutes)
 # make lint    checks format, style and types
 # make readme  is make agent, and puts its transcript into README.md
+# make results puts the tables of finished benchmarks into README.md
 # make clean   removes what was built; the environment .venv stays
 #
 # Variables, for example `make agent PRESET=quick LANGUAGE=de`:
 #   PRESET    default; quick: a weaker agent in a fraction of the time; large: a bundle of up to 300 KB
-#   DATA      home; snips, hwu64, clinc150; or a folder of data (README.md)
+#   DATA      home; snips, hwu64, clinc150, slurp, atis; or a folder of data (README.md)
 #   LANGUAGE  of home's sentences
 #   SEED      of data, weights and order
 #   SEEDS     how often make benchmark trains every model
@@ -40,7 +41,7 @@ RUN := .venv/bin/python
 PLATFORMIO := PLATFORMIO_SETTING_ENABLE_TELEMETRY=no PLATFORMIO_DISABLE_UPGRADE_CHECK=true $(RUN) -m platformio
 
 .DELETE_ON_ERROR:
-.PHONY: agent test benchmark bench soak lint readme clean firmware system always
+.PHONY: agent test benchmark bench soak lint readme results clean firmware system always
 
 agent: firmware
 	@$(RUN) -m host.demo $(OUT)
@@ -56,7 +57,8 @@ lint: .venv/installed
 	@$(RUN) -m mypy --strict train convert host tests
 
 benchmark: .venv/installed
-	@$(RUN) -m convert.benchmark --data $(DATA) --preset $(PRESET) --seeds $(SEEDS) \
+	@$(RUN) -m convert.benchmark --data $(DATA) --seeds $(SEEDS) \
+		$(if $(filter-out file,$(origin PRESET)),--preset $(PRESET)) \
 		$(if $(LABELS),--labels-per-intent $(LABELS)) $(if $(DATA_DIR),--data-dir $(DATA_DIR))
 
 bench: .venv/installed
@@ -67,6 +69,11 @@ soak: .venv/installed
 
 readme: agent
 	@sed -i -e '/^\$$ make agent/,/^```$$/{//!d}' -e '/^\$$ make agent/{s/.*/$$ $(strip make agent $(MAKEOVERRIDES))/;r $(OUT)/demo.txt' -e '}' README.md
+
+results:
+	@cd build/benchmark && for table in */*/results.md; do \
+		sed -i -e "\\|^<!-- $${table%/results.md} -->|,/^<!-- end -->/{//!d}" \
+			-e "\\|^<!-- $${table%/results.md} -->|r $$table" ../../README.md; done
 
 clean:
 	rm -rf build .pio

@@ -33,6 +33,7 @@ from rich.table import Table
 from convert import report
 from convert.results import RESULTS, STEPS, Model, Results, effects_table, markdown, table
 from train import datasets
+from train.cost import Budget, Pricing, encoder_weights, label_bytes
 from train.datasets import DataSet
 from train.errors import UserError
 from train.examples import Example, example_to_json, read_jsonl, write_atomic
@@ -77,6 +78,8 @@ class Plan:
     teacher: Path
     labels_per_intent: int | None = None
     """Labelled sentences of training that are kept of every intent; the others lose their labels. ``None``: all."""
+    budget: Budget | None = None
+    """What a pruned student may cost; ``None``: :func:`half_encoder`."""
     soft_labels: int | None = None
     """Sentences that the teacher labels; ``None``: as the preset has it, but all that lost their labels."""
     most_accepted: float = 0.5
@@ -87,13 +90,14 @@ class Plan:
         settings: dict[str, Any] = {**asdict(self), "teacher": checkpoint}
         preset = settings["preset"]
         unused = {
-            "teacher": (("epochs", "soft_labels"), ("distillation",)),
-            "labels": (("teacher", "soft_labels"), ("distillation", "tuning")),
+            "teacher": (("epochs", "budget", "soft_labels"), ("distillation",)),
+            "labels": (("teacher", "budget", "soft_labels"), ("distillation", "tuning")),
+            "distilled": (("budget",), ()),
         }
         of_plan, of_preset = unused.get(step, ((), ()))
         for name in of_plan:
             del settings[name]
-        for name in ("size", "epochs", *of_preset):  # the data and the plan say them
+        for name in ("size", "seen", *of_preset):  # the data and the plan's epochs say them
             del preset[name]
         return settings
 
@@ -230,12 +234,13 @@ def make_student(step: str, data: DataSet, plan: Plan, seed: int, folder: Path, 
     if plan.soft_labels is not None or plan.labels_per_intent is not None:
         lesson = replace(lesson, sentences=plan.soft_labels or len(data.unlabelled))
     pipeline.run(
-        data,
+        replace(data, test=[]),  # what is measured in the end has no business there
         folder,
         preset=replace(plan.preset, distillation=lesson),
         schedule=Schedule(epochs=plan.epochs, seed=seed),
         console=console,
         teacher=None if step == "labels" else plan.teacher,
+        budget=(plan.budget or half_encoder(data, plan.preset)) if step == "pruned" else None,
     )
     # The benchmark is to show what int8 loses, so no loss is too much.
     metrics = conversion.run(folder, conversion.Options(most_loss=1.0, most_accepted=plan.most_accepted), console)
@@ -250,6 +255,14 @@ def make_student(step: str, data: DataSet, plan: Plan, seed: int, folder: Path, 
     ]
 
 
+def half_encoder(data: DataSet, preset: Preset) -> Budget:
+    """The bytes of the preset's student less half of its encoder's weights."""
+    labels = Labels.of(data.train)
+    shape = Shape(classes=len(labels.classes), tags=labels.tags, **preset.shape)
+    price = Pricing(label_bytes(labels, data.values, data.numeric_slots), shape.positions)
+    return Budget(bytes=price(shape).bytes - encoder_weights(shape) / 2)
+
+
 def make(step: str, data: DataSet, plan: Plan, seed: int, folder: Path, console: Console) -> list[Model]:
     """Makes and measures the models of a step."""
     keras.backend.clear_session()
@@ -261,7 +274,7 @@ def make(step: str, data: DataSet, plan: Plan, seed: int, folder: Path, console:
 def read(folder: Path) -> list[Model]:
     """The models that were finished in a folder; none if they were not."""
     try:
-        return [Model(**record) for record in json.loads((folder / DONE).read_text())]
+        return [Model(**record) for record in json.loads((folder / DONE).read_text())["models"]]
     except FileNotFoundError:
         return []
 
@@ -282,7 +295,7 @@ def run(
         out: folder of the results; every model gets one in it.
         console: where progress is shown.
     """
-    checkpoint = Teacher(plan.teacher, pipeline.CACHE).digest
+    checkpoint, code = Teacher(plan.teacher, pipeline.CACHE).digest, pipeline.digest(())
     told = "".join(json.dumps(example_to_json(e)) for e in (*data.train, *data.valid, *data.test))
     told += "\0".join(data.unlabelled)
 
@@ -300,7 +313,7 @@ def run(
             {"train": len(data.train), **{name: len(examples) for name, examples in parts_of(data).items()}},
             positions,
             part,
-            plan.settings("distilled", checkpoint),
+            plan.settings("pruned", checkpoint),
             [model for _, _, folder in todo for model in read(folder)],
         )
         write_atomic(out / RESULTS, json.dumps(results.to_json(), indent=1) + "\n")
@@ -322,12 +335,19 @@ def run(
                 given = data if plan.labels_per_intent is None else few_labels(data, plan.labels_per_intent, seed)
                 if not read(folder):
                     models = make(step, given, plan, seed, folder, console)
-                    write_atomic(folder / DONE, json.dumps([asdict(model) for model in models], indent=1) + "\n")
+                    record = {"code": code, "models": [asdict(model) for model in models]}
+                    write_atomic(folder / DONE, json.dumps(record, indent=1) + "\n")
             results = write()
             console.print(f"{(time.monotonic() - started) / 60:.1f} minutes; {len(waiting)} to go")
         if waiting:
             time.sleep(WAIT)
             waiting = [item for item in waiting if not read(item[2])]
+    codes = [json.loads((folder / DONE).read_text())["code"] for _, _, folder in todo]
+    if strange := sum(made_with != code for made_with in codes):
+        console.print(
+            f"{strange} of {len(codes)} models were made when train/ or its packages were not as they are now; "
+            f"to make them anew, delete {out}"
+        )
     return results
 
 
@@ -374,9 +394,14 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--part", choices=("valid", "test"), help="part to show (default: test, if there is one)")
     top.add_argument("--seeds", type=int, default=3, help="how many runs of every model")
     top.add_argument("--steps", nargs="+", choices=STEPS, default=list(STEPS), help="what to make")
-    top.add_argument("--preset", choices=PRESETS, default="default", help="as in python -m train")
+    top.add_argument("--preset", choices=PRESETS, default="large", help="as in python -m train")
     top.add_argument("--epochs", type=int, help="passes over the training data (default: the preset's)")
     top.add_argument("--teacher", type=Path, help="pretrained encoder to distil (default: MiniLM-L6)")
+    top.add_argument(
+        "--budget",
+        metavar="100kB",
+        help="of a pruned student, as in python -m train (default: half of its encoder goes)",
+    )
     top.add_argument(
         "--labels-per-intent", type=int, metavar="N", help="keep so many labels of every intent; the rest is plain text"
     )
@@ -425,9 +450,10 @@ def _run(options: argparse.Namespace, console: Console) -> Results:
         raise UserError(f"data set {data.name} has no {part} part; give --test FILE, or show --part valid")
     plan = Plan(
         preset,
-        options.epochs or preset.epochs,
+        options.epochs or preset.epochs(len(data.train)),
         options.teacher or default_folder(),
         options.labels_per_intent,
+        Budget.parse(options.budget) if options.budget else None,
         options.soft_labels,
         options.most_accepted,
     )

@@ -1,5 +1,6 @@
 """The benchmark: what is measured, that it is the same on every way, and that an interrupted one goes on."""
 
+import io
 import json
 import shutil
 from collections import Counter
@@ -22,6 +23,7 @@ from convert.flatbuffer import read_encoder
 from convert.results import Estimate, Model, Results, effects_table, labels_table, markdown, percent, read_all, table
 from train import datasets, pipeline
 from train.agentlib import Agent, Token, featurize
+from train.cost import Budget
 from train.datasets import DataSet
 from train.examples import Example, Slot
 from train.labels import Labels
@@ -183,8 +185,13 @@ def test_a_student_is_measured_in_float_and_on_the_firmware(
     monkeypatch.setattr(pipeline, "run", trained)
     monkeypatch.setattr(conversion, "run", lambda *_: metrics)
     plan = Plan(PRESETS["quick"], 3, Path("teacher"), most_accepted=0.02)
+    make_student("pruned", data, plan, 7, out, QUIET)
+    assert asked["teacher"] == Path("teacher")
+    half = metrics["bytes"]["bundle"] - metrics["bytes"]["flatbuffer"] / 2
+    assert asked["budget"].bytes == pytest.approx(half, rel=0.15), "half of the encoder is to go"
+    shutil.rmtree(out)
     floating, rounded = make_student("labels", data, plan, 7, out, QUIET)
-    assert asked["teacher"] is None
+    assert (asked["teacher"], asked["budget"]) == (None, None)
     assert (asked["schedule"].epochs, asked["schedule"].seed) == (3, 7)
     assert rounded.measured["valid"] == {k: metrics["firmware"].get(k, v) for k, v in rounded.measured["valid"].items()}
     assert rounded.measured["test"] == measure_int8((out / "agent.bundle").read_bytes(), data)["test"]
@@ -229,13 +236,15 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     return asked
 
 
-def test_an_interrupted_benchmark_goes_on(made: list[tuple[str, int]], tmp_path: Path) -> None:
+def test_an_interrupted_benchmark_goes_on(
+    made: list[tuple[str, int]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     examples = [Example("lamp on", "On"), Example("lamp off", "Off")]
     data = DataSet("x", "en", examples, examples, examples)
     plan = Plan(PRESETS["quick"], 2, Path("teacher"))
 
-    def go(plan: Plan, data: DataSet = data) -> Results:
-        return run(data, plan, seeds=2, steps=["teacher", "labels"], part="test", out=tmp_path, console=QUIET)
+    def go(plan: Plan, data: DataSet = data, console: Console = QUIET) -> Results:
+        return run(data, plan, seeds=2, steps=["teacher", "labels"], part="test", out=tmp_path, console=console)
 
     with pytest.raises(KeyboardInterrupt):
         go(plan)
@@ -251,12 +260,18 @@ def test_an_interrupted_benchmark_goes_on(made: list[tuple[str, int]], tmp_path:
     assert len(made) == 5, "nothing is made twice"
 
     preset = replace(PRESETS["quick"], distillation=replace(PRESETS["quick"].distillation, sentences=5))
-    go(replace(plan, preset=preset))
+    go(replace(plan, preset=preset, budget=Budget(bytes=1)))
     assert len(made) == 5, "what the teacher is asked changes neither itself nor a student of the labels alone"
     go(replace(plan, epochs=3))
     assert made[5:] == [("labels", 1), ("labels", 2)]
     go(plan, replace(data, train=examples[:1]))
     assert len(made) == 11, "other data, other models"
+
+    monkeypatch.setattr(pipeline, "digest", lambda _: "other code")
+    said = io.StringIO()
+    go(plan, console=Console(file=said, width=200))
+    assert len(made) == 11
+    assert "4 of 4 models were made when train/" in said.getvalue()
 
 
 def test_a_folder_has_one_process(tmp_path: Path) -> None:
