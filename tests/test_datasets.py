@@ -110,6 +110,24 @@ def test_atis_is_the_users(tmp_path: Path) -> None:
         assert made.test == [Example("to new york", "flight", (Slot("city", 3, 11),))]
 
 
+def test_labels_that_only_a_public_test_part_has_stay_in_it(tmp_path: Path) -> None:
+    sequence_folder(tmp_path / "atis")
+    for part in ("valid", "test"):
+        with (
+            (tmp_path / "atis" / part / "seq.in").open("a") as words,
+            (tmp_path / "atis" / part / "label").open("a") as label,
+        ):
+            words.write("on monday\non monday\n")
+            label.write("day_name\nflight\n")
+        with (tmp_path / "atis" / part / "seq.out").open("a") as tags:
+            tags.write("O O\nO B-day\n")
+    made = get("atis", tmp_path)
+    assert [len(made.train), len(made.valid), len(made.test)] == [1, 1, 3], "nothing is fitted to what cannot be learnt"
+    assert [made.test[1].intent, made.test[2].slots[0].slot] == ["day_name", "day"]
+    save(made, tmp_path / "saved")
+    assert get(str(tmp_path / "saved")) == made
+
+
 def test_sequence_mistakes(tmp_path: Path) -> None:
     sequence_folder(tmp_path / "atis", "O B-city")
     with pytest.raises(UserError, match=r"seq.out:1: 2 tags for 3 words"):
