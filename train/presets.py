@@ -56,12 +56,12 @@ class Preset:
 
 
 PRESETS = {
-    "default": Preset(size=None, seen=900_000),
+    "default": Preset(size=None, seen=1_200_000),
     "quick": Preset(size=30_000, seen=60_000, distillation=Distillation(words=4_000)),
     # For the public benchmarks: a bundle of at most 300 KB.
     "large": Preset(
         size=None,
-        seen=900_000,
+        seen=500_000,
         shape={"rows": 5120, "embed": 40, "width": 96, "heads": (6, 6), "hidden": (128, 128)},
     ),
 }
