@@ -27,7 +27,9 @@ def shape(agent_folder: Path) -> Shape:
 def test_bytes_and_ram_of_a_real_bundle(agent_folder: Path, bundle: Path, shape: Shape) -> None:
     record = json.loads((agent_folder / "student.json").read_text())
     data = datasets.load(str(agent_folder / "data"), data_dir=None, cache_dir=agent_folder)
-    price = Pricing(label_bytes(Labels.from_json(record["labels"]), data.values, data.numeric_slots), 9)
+    price = Pricing(
+        label_bytes(Labels.from_json(record["labels"]), data.values, data.numeric_slots), 9, CHIPS["esp32c3"]
+    )
     cost = price(shape)
     content = bundle.read_bytes()
     assert cost.bytes == pytest.approx(len(content), rel=0.02)
@@ -68,7 +70,7 @@ def test_the_chips_ram_is_the_firmwares() -> None:
     ],
 )
 def test_less_costs_less(smaller: Shape) -> None:
-    price = Pricing(label_bytes=2000, positions=9)
+    price = Pricing(label_bytes=2000, positions=9, chip=CHIPS["esp32c3"])
     more, less = price(SMALL), price(smaller)
     assert less.bytes < more.bytes
     assert less.macs < more.macs
@@ -77,7 +79,7 @@ def test_less_costs_less(smaller: Shape) -> None:
 
 
 def test_a_longer_sentence_takes_longer() -> None:
-    times = [Pricing(0, n)(SMALL).ms for n in range(2, 33)]
+    times = [Pricing(0, n, CHIPS["esp32c3"])(SMALL).ms for n in range(2, 33)]
     assert times == sorted(times)
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 from train import datasets
-from train.cost import Budget
+from train.cost import CHIPS, Budget
 from train.errors import UserError
 from train.presets import PRESETS
 from train.quiet import native_silence
@@ -28,9 +30,9 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument(
         "what",
         nargs="?",
-        choices=("student", "data"),
+        choices=("student", "data", "search"),
         default="student",
-        help="what to make: a student, or its data alone",
+        help="what to make: a student, its data alone, or a search for the best sizes within --budget",
     )
     top.add_argument(
         "--data",
@@ -43,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--language", default="en", help="language of generated data")
     top.add_argument("--out", type=Path, help="folder for the result (default: build/NAME)")
-    top.add_argument("--preset", choices=PRESETS, default="default", help="quick: a weaker agent, sooner; large: a bundle of up to 300 KB")
+    top.add_argument("--preset", choices=PRESETS, default="default", help="quick: weaker, sooner; large: up to 300 KB")
     top.add_argument(
         "--teacher",
         default="default",
@@ -59,8 +61,13 @@ def parser() -> argparse.ArgumentParser:
         "--budget",
         metavar="100kB,1.0MMAC,5ms",
         help="what the student may cost, to which it is pruned: bytes of its bundle; multiply-accumulates and time "
-        "on an ESP32-C3 at the median sentence",
+        "on --chip at the median sentence; in a search, the most that any may cost",
     )
+    top.add_argument("--chip", choices=CHIPS, default="esp32c3", help="whose time the budget means")
+    top.add_argument(
+        "--shape", metavar="JSON", help='sizes that differ from those of the preset: {"width": 80, "heads": [4, 4]}'
+    )
+    top.add_argument("--trials", type=int, default=50, help="students that a search trains, in all its processes")
     top.add_argument("--seed", type=int, default=1, help="of data, weights and order")
     return top
 
@@ -75,18 +82,23 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted; nothing half written", file=sys.stderr)
+        print("interrupted; the same command goes on", file=sys.stderr)
         return 130
 
 
 def _run(options: argparse.Namespace, console: Console) -> int:
-    for name in ("size", "epochs"):
+    for name in ("size", "epochs", "trials"):
         if getattr(options, name) is not None and getattr(options, name) < 1:
             raise UserError(f"--{name} must be at least 1, not {getattr(options, name)}")
     out: Path = options.out or Path("build") / Path(options.data).name
     if options.soft_labels < 0:
         raise UserError(f"--soft-labels must be at least 0, not {options.soft_labels}")
     budget = Budget.parse(options.budget) if options.budget else None
+    shape = _shape(options.shape) if options.shape else {}
+    if options.what == "search":
+        if not budget:
+            raise UserError("a search needs a budget: --budget 160kB,10ms")
+        out = options.out or out.with_name(f"{out.name}-search")
     preset = PRESETS[options.preset]
     preset = replace(preset, distillation=replace(preset.distillation, sentences=options.soft_labels))
     data = datasets.load(
@@ -110,9 +122,73 @@ def _run(options: argparse.Namespace, console: Console) -> int:
         teacher = default_folder() if data.language == "en" else None
     else:
         teacher = None if options.teacher == "none" else Path(options.teacher)
+    if options.what == "search" and budget:
+        return _search(options, data, budget, teacher, out, console)
     schedule = Schedule(epochs=options.epochs or preset.epochs(len(data.train)), seed=options.seed)
-    run(data, out, preset=preset, schedule=schedule, console=console, teacher=teacher, budget=budget)
+    run(
+        data,
+        out,
+        preset=preset,
+        schedule=schedule,
+        console=console,
+        teacher=teacher,
+        shape=shape,
+        budget=budget,
+        chip=CHIPS[options.chip],
+    )
     console.print(f"student written to {out}")
+    return 0
+
+
+def _shape(text: str) -> dict[str, Any]:
+    """Sizes as a person writes them."""
+    try:
+        sizes = json.loads(text)
+    except ValueError as error:
+        raise UserError(f"--shape {text!r} is no JSON ({error})") from None
+    lists = ("heads", "hidden")
+    known = ("positions", "rows", "embed", "embed_bits", "width", "kernel", "head_width", "per_channel", *lists)
+
+    def fits(name: str, value: Any) -> bool:
+        values = value if name in lists and isinstance(value, list) and value else [value]
+        return all(isinstance(v, int) and v > 0 for v in values) and isinstance(value, list) == (name in lists)
+
+    if not isinstance(sizes, dict) or not all(name in known and fits(name, v) for name, v in sizes.items()):
+        raise UserError(
+            f"--shape {text!r}: expected an object of positive numbers with names of {', '.join(known)}; "
+            f"{' and '.join(lists)} are lists with a number for each layer"
+        )
+    return {name: tuple(value) if name in lists else value for name, value in sizes.items()}
+
+
+def _search(
+    options: argparse.Namespace,
+    data: datasets.DataSet,
+    budget: Budget,
+    teacher: Path | None,
+    out: Path,
+    console: Console,
+) -> int:
+    """Searches, and says what was found."""
+    with native_silence():
+        from train.search import Plan, search, show
+        from train.teacher import Teacher
+
+    preset = PRESETS[options.preset]
+    plan = Plan(
+        data=options.data,
+        language=data.language,
+        budget=budget,
+        chip=options.chip,
+        epochs=options.epochs or max(2, preset.epochs(len(data.train)) // 4),
+        seed=options.seed,
+        teacher=Teacher(teacher, CACHE).digest if teacher else None,
+    )
+    found = search(
+        data, plan, out, trials=options.trials, teacher=teacher, distillation=preset.distillation, console=console
+    )
+    show(found, console)
+    console.print(f"written to {out}, with the command that trains each")
     return 0
 
 

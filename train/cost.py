@@ -161,7 +161,7 @@ class Pricing:
     label_bytes: int
     positions: int
     """Of the sentence whose MACs and time are told: its words + 1."""
-    chip: Chip = CHIPS["esp32c3"]
+    chip: Chip
 
     def __call__(self, shape: Shape) -> Cost:
         """The cost of a student."""

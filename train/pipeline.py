@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from train import datasets
-from train.cost import Budget, Pricing, label_bytes
+from train.cost import CHIPS, Budget, Chip, Pricing, label_bytes
 from train.datasets import DataSet
 from train.distillation import Paraphraser, lexical_targets, lexicon, soft_targets, unlabelled_text
 from train.encoding import Encoded, Vocabulary, encode
@@ -48,6 +48,7 @@ def run(
     teacher: Path | None = None,
     shape: dict[str, Any] | None = None,
     budget: Budget | None = None,
+    chip: Chip = CHIPS["esp32c3"],
 ) -> Student:
     """Trains a student on a data set and writes both to ``out``.
 
@@ -62,6 +63,7 @@ def run(
         teacher: folder of a pretrained encoder to distil; ``None``: labels alone.
         shape: sizes that differ from the preset's.
         budget: what the student may cost at the median sentence; it is pruned to it.
+        chip: whose time the budget means.
 
     Raises:
         UserError: the budget cannot be reached.
@@ -79,7 +81,7 @@ def run(
         f"{data.name}: {len(train_data):,} sentences to train on, {len(valid_data):,} to watch; "
         f"{len(labels.intents)} intents in {sizes.classes} classes, {len(labels.slots)} slots"
     )
-    price = pricing(data, labels, train_data)
+    price = pricing(data, labels, train_data, chip)
     prune = None
     if budget:
         if not schedule.float_epochs:
@@ -132,10 +134,10 @@ def run(
     return student
 
 
-def pricing(data: DataSet, labels: Labels, encoded: Encoded) -> Pricing:
+def pricing(data: DataSet, labels: Labels, encoded: Encoded, chip: Chip) -> Pricing:
     """What prices a data set's students, at its median sentence."""
     positions = int(np.median(encoded.lengths)) + 1
-    return Pricing(label_bytes(labels, data.values, data.numeric_slots), positions)
+    return Pricing(label_bytes(labels, data.values, data.numeric_slots), positions, chip)
 
 
 def digest(told: Any) -> str:

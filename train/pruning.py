@@ -1,9 +1,9 @@
 """Structured pruning: a student is cut, in training, to a smaller dense one that keeps within a budget.
 
 What can go: attention heads, neurons of the feed-forward layers, whole layers, and columns of the embedding table.
-What a part is worth is the first-order change of the loss without it, |Σ gradient · weight| over its weights, the mean
-over batches (Michel et al. 2019 for heads; Molchanov et al. 2019). In some steps, between which training goes on, those
-parts are removed that are worth least for what they cost.
+What a channel is worth is the first-order change of the loss without it, |Σ gradient · weight| over its weights, the
+mean over batches (Molchanov et al. 2019; Michel et al. 2019); what a head or a layer is worth, the sum of its channels.
+In some steps, between which training goes on, those parts are removed that are worth least for what they cost.
 """
 
 from __future__ import annotations
@@ -104,10 +104,8 @@ def importance(student: Student, data: Encoded, pieces: tf.Tensor, plan: Pruning
         table, *others = [
             tf.convert_to_tensor(v) * g for v, g in zip(watched, tape.gradient(loss, watched), strict=True)
         ]
-        return [tf.abs(tf.reduce_sum(table, 0))] + [
-            tf.abs(tf.reduce_sum(tf.reshape(p, (student.shape.heads[i // 2], -1)) if i % 2 == 0 else p, 1))
-            for i, p in enumerate(others)
-        ]
+        # A head counts by its channels, as a layer by its neurons: what one adds and another takes away is not nothing.
+        return [tf.abs(tf.reduce_sum(table, 0)), *(tf.abs(tf.reduce_sum(p, 1)) for p in others)]
 
     totals: list[np.ndarray] = []
     count = 0
@@ -119,7 +117,8 @@ def importance(student: Student, data: Encoded, pieces: tf.Tensor, plan: Pruning
         if count == plan.batches:
             break
     columns, *others = [total / count for total in totals]
-    return Importance(tuple(others[::2]), tuple(others[1::2]), columns)
+    heads = (channels.reshape(-1, student.shape.head_width).sum(1) for channels in others[::2])
+    return Importance(tuple(heads), tuple(others[1::2]), columns)
 
 
 def removals(kept: Kept, worth: Importance) -> Iterator[tuple[float, Kept]]:
