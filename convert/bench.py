@@ -3,6 +3,7 @@
 rv32imc instructions are counted by QEMU (``-icount shift=0``, the counter minstret) around every kernel of the
 firmware's own code (firmware/boards/count); x86 instructions by callgrind, beside TFLite Micro's interpreter on the
 flatbuffer of the same bundle: one sentence and three in one process, whose difference is two sentences and no more.
+``--exact`` compares the values instead: the firmware's encoder with TFLite Micro's interpreter.
 """
 
 from __future__ import annotations
@@ -15,18 +16,29 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 
-from convert.bundle import read_sections
+from convert.bundle import (
+    Calibration,
+    assemble,
+    features_section,
+    golden_section,
+    labels_section,
+    read_sections,
+    values_section,
+)
 from convert.reference import Reference
 from train.agentlib import SOURCES, Agent
 from train.errors import UserError
-from train.examples import write_atomic
+from train.examples import read_jsonl, write_atomic
+from train.labels import Labels
 
 POSITIONS = (1, 4, 8, 16, 24, 32)
 SENTENCE = "turn on the light in the living room"
@@ -34,8 +46,8 @@ SENTENCE = "turn on the light in the living room"
 BOARDS = SOURCES.parent / "boards"
 MACHINE = ("-march=rv32imc", "-mabi=ilp32", "-misa-spec=2.2", "--specs=picolibc.specs", "-ffreestanding")
 WRAPPED = (
-    *("tokenize", "pieces", "embed", "encode", "decode", "matmul", "normalize", "add"),
-    *("attention_logits", "softmax", "attention_context"),
+    *("tokenize", "pieces", "embed", "encode", "decode", "pack", "matmul", "normalize", "add"),
+    *("bound", "product", "softmax"),
 )
 """Functions ub_* around which firmware/boards/count counts."""
 
@@ -148,102 +160,316 @@ def count_x86(engine: str, bundle: Path, positions: int, folder: Path) -> int:
     return (totals["three"] - totals["one"]) // 2
 
 
-def code_bytes(folder: Path) -> dict[str, int]:
-    """Code and constants of each of the agent's files for rv32imc."""
+def compile_agent(folder: Path) -> None:
+    """The agent's objects for rv32imc and their call graphs, FILE.o and FILE.ci."""
     gcc = program("riscv64-unknown-elf-gcc", "gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf")
-    sizes = {}
     for source in sorted(SOURCES.glob("*.c")):
-        made = folder / f"{source.stem}.o"
-        subprocess.run([gcc, *library_flags(), *MACHINE, "-c", source, "-o", made], check=True)
-        size = subprocess.run(["riscv64-unknown-elf-size", made], capture_output=True, text=True, check=True).stdout
-        sizes[source.stem] = int(size.splitlines()[1].split()[0])
-    return sizes
+        command = [gcc, *library_flags(), *MACHINE, "-fcallgraph-info=su", "-c", str(source), "-o", f"{source.stem}.o"]
+        subprocess.run(command, check=True, cwd=folder)
+
+
+def code_bytes(folder: Path) -> dict[str, int]:
+    """Code and constants of each object of :func:`compile_agent`."""
+    size = program("riscv64-unknown-elf-size", "binutils-riscv64-unknown-elf")
+    objects = sorted(folder.glob("*.o"))
+    lines = subprocess.run([size, *objects], capture_output=True, text=True, check=True).stdout.splitlines()[1:]
+    return {path.stem: int(line.split()[0]) for path, line in zip(objects, lines, strict=True)}
+
+
+LEAF_STACK = 64
+"""Bytes allowed to a function that is not in the call graph: assembly, and the C library's memcpy and its like."""
+
+
+def call_graph(folder: Path) -> tuple[dict[str, int], dict[str, set[str]]]:
+    """Bytes of stack of every function, and what it calls (GCC's -fcallgraph-info).
+
+    Raises:
+        RuntimeError: a function's stack depends on data.
+    """
+    stack: dict[str, int] = {}
+    calls: dict[str, set[str]] = {}
+    for path in folder.glob("*.ci"):
+        for title, label in re.findall(r'node: { title: "([^"]+)" label: "([^"]+)"', path.read_text()):
+            if found := re.search(r"(\d+) bytes \((\w+)", label):
+                if found[2] != "static":
+                    raise RuntimeError(f"{title}: its stack depends on data")
+                stack[title] = int(found[1])
+        for caller, callee in re.findall(r'edge: { sourcename: "([^"]+)" targetname: "([^"]+)"', path.read_text()):
+            calls.setdefault(caller, set()).add(callee)
+    return stack, calls
+
+
+def most_stack(folder: Path, function: str) -> int:
+    """Bytes of stack of the deepest path from a function; the board's own functions are not counted.
+
+    Raises:
+        RuntimeError: a function may call itself, or is unknown.
+    """
+    stack, calls = call_graph(folder)
+    if function not in stack:
+        raise RuntimeError(f"{function} is not in the call graph")
+
+    def deepest(name: str, above: tuple[str, ...]) -> int:
+        if name in above:
+            raise RuntimeError(f"recursion: {' '.join([*above, name])}")
+        own = stack.get(name, 0 if name == "__indirect_call" else LEAF_STACK)
+        return own + max((deepest(c, (*above, name)) for c in calls.get(name, ())), default=0)
+
+    return deepest(function, ())
+
+
+def notes_agent() -> bytes:
+    """The bundle of an agent that never learned, of the shape with which TFLite Micro was measured first.
+
+    d = 64, 2 layers of 2 heads and 128 hidden neurons, 32 positions: TFLite Micro takes 26.9 M instructions for its
+    2.40 M MACs. Weights are normally distributed; ranges of activations are what training would have observed.
+    """
+    import tensorflow as tf
+
+    from convert.flatbuffer import convert
+    from train.student import Shape, Student
+
+    slots = 9
+    labels = Labels(
+        tuple(f"Intent{i}" for i in range(25)),
+        tuple(f"slot{i}" for i in range(slots)),
+        tuple((i, ()) for i in range(25)),
+        tuple(tuple(range(slots)) for _ in range(25)),
+        (),
+    )
+    shape = Shape(
+        len(labels.classes),
+        labels.tags,
+        rows=512,
+        embed=4,
+        kernel=1,
+        heads=(2, 2),
+        head_width=32,
+        hidden=(128, 128),
+    )
+    student = Student(shape)
+    rng = np.random.default_rng(0)
+    for matrix in student.matrices.values():
+        matrix.assign(rng.normal(size=matrix.shape) / np.sqrt(matrix.shape[0]))
+    for bias in student.biases.values():
+        bias.assign(rng.normal(size=bias.shape) / 10)
+    words = tf.constant(rng.integers(1, 400, (64, shape.positions - 1)), tf.int32)
+    student(words, tf.constant(rng.integers(shape.positions, shape.rows, (401, 12)), tf.int32), training=True)
+    student.start_quantizing()
+    table = np.round(np.asarray(student.quantized_table()) / float(student.table_step)).astype(np.int64)
+    return assemble(
+        {"name": "notes"},
+        labels=labels_section(labels, [], 0.1, Calibration(1.0, 0.0)),
+        features=features_section(table, shape.positions, shape.embed_bits),
+        values=values_section(labels, {}, []),
+        golden=golden_section([]),
+        flatbuffer=convert(student),
+    )
+
+
+def macs(flatbuffer: bytes, positions: int) -> int:
+    """Multiply-accumulates of a sentence of ``positions`` - 1 words."""
+    from convert.flatbuffer import read_encoder
+
+    encoder = read_encoder(flatbuffer)
+    each = encoder.convolution.weights.size
+    for layer in encoder.layers:
+        each += sum(getattr(layer, m).weights.size for m in ("query", "key", "value", "output", "up", "down"))
+        each += 2 * positions * len(layer.query.weights)
+    return positions * each + encoder.class_head.weights.size + (positions - 1) * encoder.tag_head.weights.size
+
+
+ENCODER = ("layers", "matmul", "norm", "add", "logits", "softmax", "context")
+"""Kinds that are the encoder's; the others are the path around it."""
 
 
 def measure(bundle: Path, console: Console) -> dict[str, Any]:
     """All figures of a bundle."""
     content = bundle.read_bytes()
     agent = Agent(content)
-    shape = Reference(read_sections(content)["flatbuffer"]).shape[1]
+    flatbuffer = read_sections(content)["flatbuffer"]
+    shape = Reference(flatbuffer).shape[1]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         positions = [n for n in POSITIONS if n <= shape]
-        with console.status("counting on rv32imc"):
+        with console.status(f"{bundle.name}: counting on rv32imc"):
             *encoder, path = count_rv32(bundle, [*(f"#{n}" for n in positions), SENTENCE], folder)
         x86: dict[str, dict[str, int]] = {}
         for engine in ("utterbit", "tflite-micro"):
-            with console.status(f"counting {engine} on x86"):
-                x86[engine] = {str(n): count_x86(engine, bundle, n, folder) for n in (9, shape)}
-        return {
-            "rv32imc": {str(n): counts for n, counts in zip(positions, encoder, strict=True)},
-            "line_to_answer": {"sentence": SENTENCE, "rv32imc": path},
-            "x86": x86,
-            "arena_bytes": agent.arena_bytes,
-            "code_bytes": code_bytes(folder),
-            "bundle_bytes": {"bundle": len(content), **{k: len(v) for k, v in read_sections(content).items()}},
-        }
+            with console.status(f"{bundle.name}: counting {engine} on x86"):
+                x86[engine] = {str(n): count_x86(engine, bundle, n, folder) for n in (8, shape)}
+    around = sum(count for kind, count in path.items() if kind not in ENCODER) / sum(path.values())
+    return {
+        "rv32imc": {str(n): counts for n, counts in zip(positions, encoder, strict=True)},
+        "macs": {str(n): macs(flatbuffer, n) for n in positions},
+        "line_to_answer": {"sentence": SENTENCE, "rv32imc": path, "not_the_encoder": round(around, 4)},
+        "x86": x86,
+        "arena_bytes": agent.arena_bytes,
+        "bundle_bytes": {"bundle": len(content), **{k: len(v) for k, v in read_sections(content).items()}},
+    }
 
 
-def show(figures: dict[str, Any], console: Console) -> None:
-    """Prints the figures."""
-    counts = figures["rv32imc"]
-    path = figures["line_to_answer"]["rv32imc"]
-    table = Table(title="rv32imc instructions (QEMU, minstret), thousands", title_justify="left")
+HOW = {
+    "rv32imc": "instructions of the firmware's code at -O2, by QEMU's minstret around every kernel (-icount shift=0); "
+    "embeddings are random and about as loud as words (at most 32 of 128)",
+    "macs": "products of the encoder's matrices and of attention at that many positions",
+    "line_to_answer": "the same from the received line to the JSON answer; the UART's time is not in it",
+    "x86": "instructions on this machine by callgrind: three sentences less one, halved, in one process",
+    "arena_bytes": "what the bundle needs at full length, by the firmware's own reckoning",
+    "bundle_bytes": "lengths in the file's table of sections",
+    "stack_bytes": "GCC's call graph for rv32imc: the deepest path from a received byte, without the board's functions",
+    "code_bytes": "text of each object for rv32imc at -O2, constants included, not linked",
+}
+"""How each figure was counted."""
+
+
+def firmware_limits() -> dict[str, Any]:
+    """Bytes of stack and code of the agent, whatever the bundle."""
+    with tempfile.TemporaryDirectory() as name:
+        compile_agent(Path(name))
+        return {"stack_bytes": most_stack(Path(name), "ub_session_feed"), "code_bytes": code_bytes(Path(name))}
+
+
+OUTSIDE = ("protocol", "update", "signature")
+"""Files that an application with a line of its own leaves out."""
+
+
+def show(name: str, figures: dict[str, Any], console: Console) -> None:
+    """Prints a bundle's figures."""
+    counts, path = figures["rv32imc"], figures["line_to_answer"]["rv32imc"]
+    table = Table(title=f"{name}: rv32imc instructions, thousands", title_justify="left")
     table.add_column("", no_wrap=True)
     for n in counts:
         table.add_column(f"{n} pos.", justify="right")
     table.add_column("8 words, line to answer", justify="right")
     for kind in path:
         table.add_row(kind, *(f"{c[kind] / 1000:,.1f}" for c in counts.values()), f"{path[kind] / 1000:,.1f}")
-    table.add_row(
-        "all", *(f"{sum(c.values()) / 1000:,.1f}" for c in counts.values()), f"{sum(path.values()) / 1000:,.1f}"
-    )
+    totals = {n: sum(c.values()) for n, c in counts.items()}
+    table.add_row("all", *(f"{t / 1000:,.1f}" for t in totals.values()), f"{sum(path.values()) / 1000:,.1f}")
+    table.add_row("a MAC", *(f"{t / figures['macs'][n]:.2f}" for n, t in totals.items()), "")
     console.print(table)
-    for engine, by_positions in figures["x86"].items():
-        console.print(f"x86, {engine}: " + ", ".join(f"{n} positions {c:,}" for n, c in by_positions.items()))
-    for name in ("code_bytes", "bundle_bytes"):
-        console.print(f"{name}: " + ", ".join(f"{k} {v:,}" for k, v in figures[name].items()))
+    ours, theirs = figures["x86"]["utterbit"], figures["x86"]["tflite-micro"]
+    for n, count in ours.items():
+        console.print(
+            f"x86, {n} positions: {count:,}; TFLite Micro {theirs[n]:,}, {theirs[n] / count:.1f} times as many"
+        )
+    console.print(f"not the encoder: {figures['line_to_answer']['not_the_encoder']:.1%} of a sentence of 8 words")
     console.print(f"arena: {figures['arena_bytes']:,} bytes")
+    console.print("bundle: " + ", ".join(f"{k} {v:,}" for k, v in figures["bundle_bytes"].items()))
 
 
-def picture(figures: dict[str, Any], path: Path) -> None:
+def show_firmware(limits: dict[str, Any], console: Console) -> None:
+    """Prints what all bundles share, and how everything was counted."""
+    code = limits["code_bytes"]
+    library = sum(size for name, size in code.items() if name not in OUTSIDE)
+    console.print(f"stack: {limits['stack_bytes']:,} bytes")
+    console.print(f"code: {library:,} bytes, with protocol and update {sum(code.values()):,}")
+    console.print("  " + ", ".join(f"{k} {v:,}" for k, v in code.items()))
+    for name, text in HOW.items():
+        console.print(f"{name}: {text}", style="dim")
+
+
+def picture(agents: dict[str, dict[str, Any]], path: Path) -> None:
     """Where the instructions go, by positions, as SVG."""
     import matplotlib
 
     matplotlib.use("svg")
     from matplotlib import pyplot
 
-    counts = figures["rv32imc"]
-    figure, axes = pyplot.subplots(figsize=(8, 4.5), layout="constrained")
-    base = [0.0] * len(counts)
-    for kind in ("matmul", "logits", "softmax", "context", "norm", "add"):
-        heights = [c[kind] / 1e6 for c in counts.values()]
-        axes.bar(list(counts), heights, bottom=base, label=kind)
-        base = [b + h for b, h in zip(base, heights, strict=True)]
-    axes.set(xlabel="positions (words + 1)", ylabel="million instructions, rv32imc")
-    axes.legend()
+    figure, plots = pyplot.subplots(1, len(agents), figsize=(5 * len(agents), 4), layout="constrained", sharey=True)
+    for axes, (name, figures) in zip(np.atleast_1d(plots), agents.items(), strict=True):
+        counts = figures["rv32imc"]
+        base = [0.0] * len(counts)
+        for kind in ENCODER:
+            heights = [c[kind] / 1e6 for c in counts.values()]
+            axes.bar(list(counts), heights, bottom=base, label=kind)
+            base = [b + h for b, h in zip(base, heights, strict=True)]
+        axes.set(title=name, xlabel="positions (words + 1)", ylabel="million instructions, rv32imc")
+        axes.legend()
     figure.savefig(path)
     pyplot.close(figure)
 
 
+EXACT = 100_000
+"""Random sentences that --exact compares."""
+
+
+def random_embeddings(reference: Reference, count: int, seed: int = 0) -> Iterable[np.ndarray]:
+    """int8 [n, E] of random length, loud and quiet."""
+    rng = np.random.default_rng(seed)
+    _, positions, embed = reference.shape
+    for _ in range(count):
+        loudness = rng.choice([1, 2, 8, 32])
+        yield (rng.integers(-128, 128, (rng.integers(1, positions + 1), embed)) // loudness).astype(np.int8)
+
+
+def valid_embeddings(agent: Agent, path: Path) -> Iterable[np.ndarray]:
+    """int8 [n, E] of the sentences of a data file that the encoder has positions for."""
+    for example in read_jsonl(path):
+        try:
+            yield agent.embed(example.text)
+        except ValueError:
+            continue
+
+
+def differing(agent: Agent, reference: Reference, embeddings: Iterable[np.ndarray]) -> np.ndarray | None:
+    """The first embeddings for which the firmware's encoder and TFLite Micro give different values, if any."""
+    for x in embeddings:
+        if not all(np.array_equal(a, b) for a, b in zip(agent.encode(x), reference.encode(x), strict=True)):
+            return x
+    return None
+
+
+def prove(bundle: Path, count: int, console: Console) -> bool:
+    """Compares all logits on random embeddings and on the validation sentences beside the bundle."""
+    agent = Agent(bundle.read_bytes())
+    reference = Reference(read_sections(bundle.read_bytes())["flatbuffer"])
+    sets: dict[str, tuple[Iterable[np.ndarray], int]] = {
+        "random embeddings": (random_embeddings(reference, count), count)
+    }
+    valid = bundle.parent / "data" / "valid.jsonl"
+    if valid.is_file():
+        sets["validation sentences"] = (valid_embeddings(agent, valid), len(read_jsonl(valid)))
+    for name, (embeddings, total) in sets.items():
+        found = differing(agent, reference, track(embeddings, name, total=total, console=console))
+        if found is not None:
+            console.print(f"{name}: different values for an input of {len(found)} positions:\n{found.tolist()}")
+            return False
+        console.print(f"{total:,} {name}: every value is TFLite Micro's")
+    return True
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the command line; returns its exit status."""
+    """Runs the command line; returns its exit status: 1 if --exact finds a difference."""
     parser = argparse.ArgumentParser(prog="python -m convert.bench", description="Counts what the engine costs.")
     parser.add_argument("bundle", type=Path, nargs="?", default=Path("build/home/agent.bundle"), metavar="BUNDLE")
     parser.add_argument("--out", type=Path, default=Path("build/bench.json"), help="also FILE.svg beside it")
+    parser.add_argument("--exact", action="store_true", help="compare values with TFLite Micro's instead (long)")
+    parser.add_argument("--count", type=int, default=EXACT, help=f"random inputs of --exact (default: {EXACT:,})")
     options = parser.parse_args(arguments)
     console = Console(highlight=False)
     try:
         if not options.bundle.is_file():
             raise UserError(f"{options.bundle}: there is no such bundle; make agent makes build/home/agent.bundle")
-        figures = measure(options.bundle, console)
+        if options.exact:
+            return 0 if prove(options.bundle, options.count, console) else 1
+        with tempfile.TemporaryDirectory() as folder:
+            notes = Path(folder) / "notes.bundle"
+            notes.write_bytes(notes_agent())
+            agents = {
+                options.bundle.parent.name or options.bundle.stem: measure(options.bundle, console),
+                "notes": measure(notes, console),
+            }
+        limits = firmware_limits()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    show(figures, console)
+    for name, figures in agents.items():
+        show(name, figures, console)
+    show_firmware(limits, console)
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(options.out, json.dumps(figures, indent=1) + "\n")
-    picture(figures, options.out.with_suffix(".svg"))
+    write_atomic(options.out, json.dumps({"agents": agents, **limits, "how": HOW}, indent=1) + "\n")
+    picture(agents, options.out.with_suffix(".svg"))
     console.print(f"written: {options.out} and {options.out.with_suffix('.svg')}")
     return 0
 

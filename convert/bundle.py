@@ -127,12 +127,13 @@ def encoder_section(encoder: Encoder) -> bytes:
             "bias": section.array(m.bias, "<i4"),
             "multiplier": section.array(multipliers, "<i4"),
             "shift": section.array(shifts, "i1"),
-            "narrow": section.place(_narrow_rows(m.weights)),
+            "energy": section.place(_energies(m)),
             "rows": m.weights.shape[0],
             "columns": m.weights.shape[1],
             "channels": len(m.scales),
             "output_zero": m.output_zero,
             "output_min": m.output_zero if m.relu else -128,
+            "input_zero": m.input_zero,
         }
 
     def add_of(s: Sum) -> dict[str, int]:
@@ -187,11 +188,18 @@ def encoder_section(encoder: Encoder) -> bytes:
     )
 
 
-def _narrow_rows(weights: np.ndarray) -> bytes:
-    """A bit per row of int8 ``[rows, columns]``: whether the firmware may multiply its weights two at a time."""
-    rows, columns = weights.shape
-    fours = np.abs(np.pad(weights.astype(np.int64), ((0, 0), (0, -columns % 4)))).reshape(rows, -1, 4).sum(2)
-    return np.packbits((fours <= constants()["UB_NARROW"]).all(1), bitorder="little").tobytes()
+def _energies(m: Matrix) -> bytes:
+    """ub_matrix.energy: what bounds the firmware's dot products.
+
+    Where no input is negative, a sum is least without the positive weights and largest without the negative ones.
+    """
+    numbers = constants()
+    tile, chunk = numbers["UB_TILE_ROWS"], numbers["UB_CHUNK"]
+    rows, columns = m.weights.shape
+    weights = np.pad(m.weights.astype(np.int64), ((0, -rows % tile), (0, -columns % chunk)))
+    signs = (np.maximum(weights, 0), np.minimum(weights, 0)) if m.input_zero == -128 else (weights,)
+    squares = [(w**2).reshape(-1, tile, w.shape[1] // chunk, chunk).sum(3).max(1) for w in signs]
+    return bytes((-(-np.maximum.reduce(squares) >> numbers["UB_ENERGY_BITS"])).astype(np.uint8).tobytes())
 
 
 def attention_tables(layer: Layer) -> tuple[np.ndarray, np.ndarray]:

@@ -128,9 +128,10 @@ class Matrix:
     """Of the weights in the flatbuffer, bytes."""
     weights: np.ndarray
     bias: np.ndarray
-    """int64 [rows], the input's zero point folded in."""
+    """int64 [rows]."""
     scales: np.ndarray
     """float64 [rows] or [1]: input scale * weight scale / output scale."""
+    input_zero: int
     output_zero: int
     relu: bool
 
@@ -242,12 +243,11 @@ class _Graph:
         bias = np.zeros(len(weights), np.int64)
         if len(operator.inputs) > 2 and operator.inputs[2] >= 0:
             bias += self.constant(operator.inputs[2], np.int32).reshape(-1)
-        bias -= self.zero(x) * weights.sum(1, dtype=np.int64)
         scales = np.array(
             [product_scale(self.scale(x), float(s), self.scale(y)) for s in self.tensors[w].quantization.scale]
         )
         relu = operator.builtinOptions.fusedActivationFunction == schema.ActivationFunctionType.RELU
-        return Matrix(self.offset(w), weights, bias, scales, self.zero(y), relu)
+        return Matrix(self.offset(w), weights, bias, scales, self.zero(x), self.zero(y), relu)
 
     def sum(self, operator: Any, first: int) -> Sum:
         a, b = operator.inputs

@@ -1,7 +1,6 @@
 """The firmware's encoder against TFLite Micro, value for value; its arithmetic over whole ranges; its limits."""
 
 import itertools
-import json
 import re
 import shutil
 import subprocess
@@ -18,25 +17,32 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tflite_micro import runtime
 
+from convert.bench import (
+    OUTSIDE,
+    call_graph,
+    code_bytes,
+    compile_agent,
+    differing,
+    most_stack,
+    random_embeddings,
+    valid_embeddings,
+)
 from convert.bundle import Calibration, assemble, features_section, golden_section, labels_section, values_section
-from convert.fixed_point import high_mul, quantize_multiplier, requantize, rounding_shift, sum_multipliers
+from convert.fixed_point import exponentials, high_mul, quantize_multiplier, requantize, rounding_shift, sum_multipliers
 from convert.flatbuffer import convert
 from convert.reference import Reference
 from train.agentlib import Agent
 from train.examples import Example, Slot
 from train.labels import Labels
-from train.student import Shape, Student
+from train.student import LOGIT_LIMIT, MASK_MARGIN, Shape, Student
 
 AGENT = ROOT / "firmware" / "agent"
 SOURCES = sorted(AGENT.glob("*.c"))
 STRICT = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-Wshadow", "-Wconversion"]
-RISCV = ["-march=rv32imc", "-mabi=ilp32", "-misa-spec=2.2", "--specs=picolibc.specs", "-ffreestanding"]
 KB = 1024
 
 MOST_STACK = 2 * KB
 MOST_CODE = 20 * KB
-LEAF_STACK = 64
-"""Bytes allowed to a function of the C library (memcpy and its like), which is not in the call graph."""
 
 
 def tool(name: str, package: str) -> str:
@@ -57,7 +63,7 @@ def random_bundle(seed: int, **sizes: Any) -> tuple[Agent, Reference]:
     student = Student(Shape(len(labels.classes), labels.tags, rows=128, **sizes))
     rng = np.random.default_rng(seed)
     for name, matrix in student.matrices.items():
-        spread = rng.choice([0.3, 1.0])  # some matrices narrow, some wide
+        spread = rng.choice([0.3, 1.0])
         matrix.assign(rng.laplace(size=matrix.shape) * spread / np.sqrt(matrix.shape[0]))
         if name in student.biases:
             student.biases[name].assign(rng.normal(size=matrix.shape[1]) * 0.1)
@@ -115,6 +121,14 @@ def test_every_value_of_a_trained_agent(bundle: Path, agent_folder: Path) -> Non
     assert_same(Agent(bundle.read_bytes()), Reference((agent_folder / "student.tflite").read_bytes()), seed=5)
 
 
+def test_random_and_validation_sentences_are_exact(bundle: Path, agent_folder: Path) -> None:
+    """A sample of what python -m convert.bench --exact goes through."""
+    agent, reference = Agent(bundle.read_bytes()), Reference((agent_folder / "student.tflite").read_bytes())
+    assert differing(agent, reference, random_embeddings(reference, 300)) is None
+    valid = itertools.islice(valid_embeddings(agent, agent_folder / "data" / "valid.jsonl"), 100)
+    assert differing(agent, reference, valid) is None
+
+
 # ---- arithmetic ----
 
 
@@ -170,10 +184,11 @@ def inverse_sqrt(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_inverse_sqrt_over_all_sums_of_squares(probe: tuple[cffi.FFI, Any]) -> None:
-    """Of 128 values of int8 with zero point 0; make bench goes on to 256 of any."""
+    """Of up to UB_MAX_WIDTH values of int8 with any zero point."""
     interface, c = probe
-    for first in range(2, 128 * 128**2 + 1, 1 << 19):
-        count = min(1 << 19, 128 * 128**2 + 1 - first)
+    most = 256 * 255**2
+    for first in range(2, most + 1, 1 << 19):
+        count = min(1 << 19, most + 1 - first)
         (ours, significands), (shifts, exponents) = int32s(interface, count), int32s(interface, count)
         c.probe_inverse_sqrt(first, count, significands, exponents)
         expected = inverse_sqrt(np.arange(first, first + count, dtype=np.int64))
@@ -183,18 +198,26 @@ def test_inverse_sqrt_over_all_sums_of_squares(probe: tuple[cffi.FFI, Any]) -> N
 
 @given(st.data())
 @settings(max_examples=300, deadline=None)
-def test_packed_products_are_exact_up_to_the_limit(probe: tuple[cffi.FFI, Any], data: st.DataObject) -> None:
-    """Four weights whose magnitudes add up to 255 at most, and any inputs."""
+def test_sums_of_products_are_exact(probe: tuple[cffi.FFI, Any], data: st.DataObject) -> None:
+    """Any weights and inputs, quiet or loud: two positions share a word only where their sums leave room."""
     interface, c = probe
-    limit, weights = 255, []
-    for _ in range(4):
-        weights.append(data.draw(st.sampled_from([1, -1])) * data.draw(st.integers(0, min(limit, 127))))
-        limit -= abs(weights[-1])
-    extremes = st.sampled_from([-128, 127]) | st.integers(-128, 127)
-    inputs = data.draw(st.lists(extremes, min_size=4, max_size=4))
-    sums = interface.new("int32_t[2]")
-    c.probe_dot(weights, 4, inputs, sums, sums + 1)
-    assert sums[0] == sums[1] == sum(w * x for w, x in zip(weights, inputs, strict=True))
+    rows, columns, positions = (data.draw(st.integers(1, most)) for most in (4, 70, 8))
+    zero = data.draw(st.sampled_from([0, -128]))
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+
+    def values(shape: tuple[int, int]) -> np.ndarray:
+        extremes = rng.choice([-128, 127], shape)
+        quiet = rng.integers(-128, 128, shape) // data.draw(st.sampled_from([1, 4, 16]))
+        return np.where(rng.random(shape) < data.draw(st.sampled_from([0.0, 0.1, 1.0])), extremes, quiet).astype(
+            np.int8
+        )
+
+    weights, inputs = values((rows, columns)), values((positions, columns))
+    ours, pointer = int32s(interface, rows * positions)
+    pointers = (interface.from_buffer("int8_t[]", array) for array in (weights, inputs))
+    c.probe_sums(next(pointers), rows, columns, next(pointers), zero, positions, pointer)
+    expected = weights.astype(np.int64) @ (inputs.astype(np.int64) - zero).T
+    np.testing.assert_array_equal(ours.reshape(rows, positions), expected)
 
 
 def one_operator(
@@ -241,64 +264,96 @@ def test_add_of_all_pairs(
     np.testing.assert_array_equal(ours, interpreter.get_output(0))
 
 
+def rows_of_words(width: int, count: int, seed: int) -> np.ndarray:
+    """int8 [count, width]: every constant row, then random ones, loud, quiet and spiky."""
+    rng = np.random.default_rng(seed)
+    loudness = rng.choice([1, 4, 32], (count, 1))
+    rows = rng.integers(-128, 128, (count, width)) // loudness
+    rows[np.arange(count), rng.integers(0, width, count)] = rng.integers(-128, 128, count)
+    rows[:256] = np.arange(-128, 128)[:, None]
+    return rows.astype(np.int8)
+
+
+@pytest.mark.parametrize("scale", [(2 * LOGIT_LIMIT + MASK_MARGIN) / 255, 1 / 16, 1.0])
+@pytest.mark.parametrize("n", [1, 2, 9, 64])
+def test_softmax_is_tflites(probe: tuple[cffi.FFI, Any], scale: float, n: int) -> None:
+    """Of all pairs of logits where there are two, else of every constant row and random ones."""
+    scale = float(np.float32(scale))
+    pairs = np.stack(np.meshgrid(*[np.arange(-128, 128)] * 2), -1).reshape(-1, 2).astype(np.int8)
+    x = pairs if n == 2 else rows_of_words(n, 2000, seed=n)
+    options = schema.SoftmaxOptionsT()
+    options.beta = 1.0
+    shapes = [list(x.shape)] * 2
+    interpreter = one_operator("SOFTMAX", "SoftmaxOptions", options, shapes, [scale, 1 / 256], [0, -128])
+    interpreter.set_input(x, 0)
+    interpreter.invoke()
+    interface, c = probe
+    ours, table = x.copy(), exponentials(scale).astype(np.int32)
+    pointers = interface.from_buffer("int32_t[]", table), interface.from_buffer("int8_t[]", ours)
+    c.probe_softmax(pointers[0], len(x), n, pointers[1])
+    np.testing.assert_array_equal(ours, interpreter.get_output(0))
+
+
+@pytest.mark.parametrize("zero", [-128, -3, 0, 127])
+@pytest.mark.parametrize("width", [1, 21, 64, 256])
+def test_normalize_is_tflites(probe: tuple[cffi.FFI, Any], zero: int, width: int) -> None:
+    x = rows_of_words(width, 2000, seed=width)
+    options = schema.L2NormOptionsT()
+    shapes = [list(x.shape)] * 2
+    interpreter = one_operator("L2_NORMALIZATION", "L2NormOptions", options, shapes, [0.1, 1 / 128], [zero, 0])
+    interpreter.set_input(x, 0)
+    interpreter.invoke()
+    interface, c = probe
+    ours = np.zeros_like(x)
+    c.probe_normalize(
+        interface.from_buffer("int8_t[]", x), zero, len(x), width, interface.from_buffer("int8_t[]", ours)
+    )
+    np.testing.assert_array_equal(ours, interpreter.get_output(0))
+
+
 # ---- limits ----
 
 
 @pytest.fixture(scope="session")
 def objects(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the agent's objects for rv32imc and their call graphs."""
-    gcc = tool("riscv64-unknown-elf-gcc", "gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf")
+    tool("riscv64-unknown-elf-gcc", "gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf")
     folder = tmp_path_factory.mktemp("objects")
-    flags = json.loads((AGENT / "library.json").read_text())["build"]["flags"]
-    for source in SOURCES:
-        command = [gcc, *STRICT, *RISCV, *flags, "-fcallgraph-info=su", "-c", source, "-o", folder / f"{source.stem}.o"]
-        subprocess.run(command, check=True, cwd=folder)
+    compile_agent(folder)
     return folder
-
-
-def call_graph(folder: Path) -> tuple[dict[str, int], dict[str, set[str]]]:
-    """Bytes of stack of every function, and what it calls (GCC's -fcallgraph-info)."""
-    stack: dict[str, int] = {}
-    calls: dict[str, set[str]] = {}
-    for path in folder.glob("*.ci"):
-        for title, label in re.findall(r'node: { title: "([^"]+)" label: "([^"]+)"', path.read_text()):
-            found = re.search(r"(\d+) bytes \((\w+)", label)
-            if found:
-                assert found[2] == "static", f"{title}: its stack depends on data"
-                stack[title] = int(found[1])
-        for caller, callee in re.findall(r'edge: { sourcename: "([^"]+)" targetname: "([^"]+)"', path.read_text()):
-            calls.setdefault(caller, set()).add(callee)
-    return stack, calls
 
 
 def test_stack_is_bounded(objects: Path) -> None:
     """The deepest path from a received byte, the board's own functions not counted; no function calls itself."""
-    stack, calls = call_graph(objects)
-
-    def deepest(function: str, above: tuple[str, ...]) -> int:
-        assert function not in above, f"recursion: {' '.join([*above, function])}"
-        own = stack.get(function, 0 if function == "__indirect_call" else LEAF_STACK)
-        return own + max((deepest(c, (*above, function)) for c in calls.get(function, ())), default=0)
-
-    assert "ub_session_feed" in stack
-    assert deepest("ub_session_feed", ()) <= MOST_STACK
-    assert deepest("ub_open", ()) <= MOST_STACK
+    assert most_stack(objects, "ub_session_feed") <= MOST_STACK
+    assert most_stack(objects, "ub_open") <= MOST_STACK
 
 
-def test_code_is_small_and_calls_neither_heap_nor_float(objects: Path) -> None:
+def test_code_is_small(objects: Path) -> None:
     """The agent as a library: without the line protocol and the update, which a product may leave out."""
-    files = sorted(path for path in objects.glob("*.o") if path.stem not in ("protocol", "update"))
-    size = subprocess.run(
-        ["riscv64-unknown-elf-size", *map(str, files)], capture_output=True, text=True, check=True
+    assert sum(size for name, size in code_bytes(objects).items() if name not in OUTSIDE) <= MOST_CODE
+
+
+def test_code_calls_neither_heap_nor_float(objects: Path) -> None:
+    """Not even a helper of the compiler for float, and no instruction of it (assembly might)."""
+    files = sorted(objects.glob("*.o"))
+    listing = subprocess.run(
+        ["riscv64-unknown-elf-objdump", "-dr", *map(str, files)], capture_output=True, text=True, check=True
     ).stdout
-    text, data, bss = (sum(int(line.split()[i]) for line in size.splitlines()[1:]) for i in range(3))
-    assert text <= MOST_CODE
-    assert data == bss == 0
-    names = subprocess.run(
+    mnemonics = set(re.findall(r"^ +[0-9a-f]+:\t[0-9a-f ]+\t([a-z][a-z0-9.]*)", listing, re.M))
+    assert {"mul", "lw", "ret"} <= mnemonics
+    assert not [m for m in mnemonics if re.match(r"c?\.?f(?!ence)", m)], mnemonics
+    undefined = subprocess.run(
         ["riscv64-unknown-elf-nm", "-u", *map(str, files)], capture_output=True, text=True, check=True
     ).stdout
-    missing = set(re.findall(r"U (\w+)", names)) - {s.split(":")[-1] for s in call_graph(objects)[0]}
-    assert not [n for n in missing if re.search(r"[sdt]f\d?$|[sdt]f[sdt]i|si[sdt]f|alloc|free|printf|str", n)], missing
+    sizes = subprocess.run(
+        ["riscv64-unknown-elf-size", *map(str, files)], capture_output=True, text=True, check=True
+    ).stdout
+    assert all(line.split()[1:3] == ["0", "0"] for line in sizes.splitlines()[1:]), "writable data"
+    missing = set(re.findall(r"U (\w+)", undefined)) - {s.split(":")[-1] for s in call_graph(objects)[0]}
+    assert not [n for n in missing if re.search(r"[sdt]f\d?$|[sdt]f[sdt]i|si[sdt]f|alloc|free|printf|str(?!len)", n)], (
+        missing
+    )
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda p: p.name)

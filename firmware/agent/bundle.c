@@ -11,10 +11,10 @@ _Static_assert(sizeof(ub_header) == 16, "layout");
 _Static_assert(sizeof(ub_section) == 12, "layout");
 _Static_assert(sizeof(ub_labels_header) == 40, "layout");
 _Static_assert(sizeof(ub_features_header) == 12, "layout");
-_Static_assert(sizeof(ub_matrix) == 28, "layout");
+_Static_assert(sizeof(ub_matrix) == 32, "layout");
 _Static_assert(sizeof(ub_sum) == 20, "layout");
-_Static_assert(sizeof(ub_layer) == 6 * 28 + 2 * 20 + 2 * 8 + 2 * 4 + 8, "layout");
-_Static_assert(sizeof(ub_encoder_header) == 16 + 3 * 28 + 4, "layout");
+_Static_assert(sizeof(ub_layer) == 6 * 32 + 2 * 20 + 2 * 8 + 2 * 4 + 8, "layout");
+_Static_assert(sizeof(ub_encoder_header) == 16 + 3 * 32 + 4, "layout");
 _Static_assert(sizeof(ub_values_header) == 16 && sizeof(ub_value) == 8, "layout");
 _Static_assert(sizeof(ub_golden_header) == 8 && sizeof(ub_golden) == 16, "layout");
 
@@ -117,7 +117,7 @@ static bool matrix_holds(const ub_agent *agent, const ub_matrix *m, uint32_t row
   if (m->rows != rows || m->columns != columns || (m->channels != 1 && m->channels != rows)) return false;
   if (!holds(&agent->sections[UB_FLATBUFFER], m->weights, (uint64_t)rows * columns, 1, 1) ||
       !holds(section, m->bias, rows, 4, 4) || !holds(section, m->multiplier, m->channels, 4, 4) ||
-      !holds(section, m->shift, m->channels, 1, 1) || !holds(section, m->narrow, (rows + 7u) / 8u, 1, 1))
+      !holds(section, m->shift, m->channels, 1, 1) || !holds(section, m->energy, ub_energy_bytes(rows, columns), 1, 1))
     return false;
   for (uint32_t i = 0; i < m->channels; i++)
     if (!scale_holds(ub_read_i32(section->bytes + m->multiplier, i), (int8_t)section->bytes[m->shift + i])) return false;

@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 #define UB_MAGIC 0x42545455 /* "UTTB" */
-#define UB_VERSION 1
+#define UB_VERSION 2
 
 /* Section kinds. Each stands exactly once in a bundle. */
 #define UB_MANIFEST 1   /* JSON: name, languages, thresholds, provenance, metrics */
@@ -76,22 +76,27 @@ typedef struct {
 } ub_features_header;
 #define UB_HASHING 1
 
-/* y[r] = clamp(requantize(bias[r] + sum_c weights[r][c] * x[c]) + output_zero), as TFLite's FULLY_CONNECTED and CONV_2D.
- * bias holds the layer's own bias plus the input's zero point times the row's sum of weights. */
+/* y[r] = clamp(requantize(bias[r] + sum_c weights[r][c] * (x[c] - input_zero)) + output_zero), as TFLite's
+ * FULLY_CONNECTED and CONV_2D. */
 typedef struct {
   uint32_t weights;    /* offset in the *flatbuffer section* of int8_t[rows][columns] */
   uint32_t bias;       /* offset of int32_t[rows] */
   uint32_t multiplier; /* offset of int32_t[channels]: significands in Q0.31 */
   uint32_t shift;      /* offset of int8_t[channels]: power-of-two exponents, left if positive */
-  uint32_t narrow;     /* offset of uint8_t[(rows + 7) / 8]: bit r is set if the magnitudes of weights 4i .. 4i + 3 of row r
-                          add up to at most UB_NARROW for every i */
+  uint32_t energy;     /* offset of uint8_t[tiles][chunks]: the largest |w|^2 that a row of UB_TILE_ROWS rows has in
+                          UB_CHUNK columns, in units of 2^UB_ENERGY_BITS, rounded up; where input_zero is -128 that of
+                          its positive or of its negative weights alone, whichever is larger */
   uint16_t rows;
   uint16_t columns;
   uint16_t channels;   /* rows (quantized per channel) or 1 (per tensor) */
   int8_t output_zero;
   int8_t output_min;   /* -128, or output_zero if a ReLU is fused in; the maximum is 127 */
+  int8_t input_zero;
+  int8_t reserved[3];
 } ub_matrix;
-#define UB_NARROW 255
+#define UB_TILE_ROWS 4
+#define UB_CHUNK 8
+#define UB_ENERGY_BITS 10
 
 /* out = requantize(scaled(a) + scaled(b)) + output_zero, as TFLite's int8 ADD */
 typedef struct {

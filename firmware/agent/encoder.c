@@ -1,18 +1,19 @@
 /* The forward pass, top to bottom, in the order in which it runs. n: positions of this sentence (its words + 1), E:
- * width of an embedding, D: of the residual stream, A: heads * head width, F: hidden neurons, T: tags, C: classes.
+ * width of an embedding, D: of the residual stream, A: heads * head width, F: hidden neurons, T: tags, C: classes;
+ * b: positions of a block, at most UB_BLOCK, that go together from one line below to the next.
  *
  *   input   int8 [n][E]   sum of the pieces' rows                     zero point 0
  *   x       int8 [n][D]   convolution over neighbouring words
  *   per layer:
- *     h     int8 [n][D]   x / |x|                                     scale 1/128
+ *     h     int8 [b][D]   x / |x|                                     scale 1/128
  *     q k v int8 [n][A]   h W                                         zero point 0
- *     p     uint8 [n]     softmax(q k^T), one row at a time           scale 1/256
- *     h     int8 [n][A]   p v
- *     x     int8 [n][D]   x + h W
- *     h     int8 [n][D]   x / |x|
- *     f     int8 [n][F]   relu(h W)
+ *     h     int8 [b][n]   p = softmax(q k^T) of a head                scale 1/256
+ *     q     int8 [n][A]   p v, a head and block in the place of its queries
+ *     x     int8 [n][D]   x + q W
+ *     h     int8 [b][D]   x / |x|
+ *     f     int8 [b][F]   relu(h W)
  *     x     int8 [n][D]   x + f W
- *   h       int8 [n][D]   x / |x|
+ *   h       int8 [b][D]   x / |x|
  *   classes int8 [C]      h[0] W;  tags int8 [n - 1][T] h[1..] W
  *
  * TFLite Micro computes all L positions and masks those without a token; convert/ proves from the quantization
@@ -36,30 +37,32 @@ static uint32_t most_of(uint32_t a, uint32_t b) { return a > b ? a : b; }
 
 /* Bytes of the arena's regions, in their order. */
 typedef struct {
-  uint32_t packed; /* ub_matmul()'s own */
+  uint32_t packed; /* the block that enters a matrix */
   uint32_t x;      /* [n][D] */
-  uint32_t h;      /* [n][max(D, A)] */
+  uint32_t h;      /* [b][max(D, n)]: a block before a matrix or behind it, or p */
   uint32_t work;   /* input, q k v, f, or the logits */
+  uint32_t energy; /* of a head's keys and values */
 } arena_layout;
 
 static arena_layout layout(const ub_encoder_header *encoder, const uint8_t *section, uint32_t n) {
-  uint32_t columns = most_of(encoder->convolution.columns, encoder->width);
-  arena_layout bytes = {0, n * encoder->width, n * encoder->width, (n + encoder->kernel - 1u) * encoder->embed};
+  const uint32_t width = encoder->width, block = n < UB_BLOCK ? n : UB_BLOCK;
+  uint32_t columns = most_of(encoder->convolution.columns, most_of(width, n));
+  arena_layout bytes = {.x = n * width, .h = block * most_of(width, n)};
+  bytes.work = most_of((n + encoder->kernel - 1u) * encoder->embed, encoder->classes + 2 * n * encoder->tags);
   for (uint32_t i = 0; i < encoder->layers; i++) {
     const ub_layer layer = read_layer(encoder, section, i);
-    const uint32_t all = (uint32_t)layer.heads * layer.head_width;
-    columns = most_of(columns, most_of(all, layer.up.rows));
-    bytes.h = most_of(bytes.h, n * all);
-    bytes.work = most_of(bytes.work, n * most_of(most_of(3 * all, layer.up.rows), encoder->width));
+    const uint32_t each = layer.head_width, all = layer.heads * each, hidden = layer.up.rows;
+    columns = most_of(columns, most_of(all, hidden));
+    bytes.work = most_of(bytes.work, most_of(3 * n * all, block * hidden));
+    bytes.energy = most_of(bytes.energy, ub_energy_bytes(n, each) + ub_energy_bytes(each, n));
   }
-  bytes.work = most_of(bytes.work, encoder->classes + 2 * n * encoder->tags);
   bytes.packed = ub_packed_bytes(columns);
   return bytes;
 }
 
 uint32_t ub_encoder_arena(const ub_encoder_header *encoder, const uint8_t *section, uint32_t positions) {
   const arena_layout bytes = layout(encoder, section, positions);
-  return bytes.packed + bytes.x + bytes.h + bytes.work;
+  return bytes.packed + bytes.x + bytes.h + bytes.work + bytes.energy;
 }
 
 /* The input stands in the work region, between rows of zeros that the convolution sees beyond both ends. */
@@ -103,53 +106,107 @@ ub_logits ub_encode_embeddings(const ub_agent *agent, const int8_t *embeddings, 
   return ub_encode(agent, positions);
 }
 
-/* Attention of every head: q, k, v int8 [n][A] -> context int8 [n][A]. */
-static void attend(const ub_layer *layer, const uint8_t *section, const int8_t *q, const int8_t *k, const int8_t *v,
-                   uint32_t n, int8_t *context) {
-  const int8_t *const masked = (const int8_t *)section + layer->masked + 128;
-  const uint32_t width = layer->head_width, all = (uint32_t)layer->heads * width;
-  for (uint32_t head = 0; head < all; head += width) {
-    for (uint32_t i = 0; i < n; i += UB_BLOCK) {
-      const uint32_t queries = n - i < UB_BLOCK ? n - i : UB_BLOCK, at = i * all + head;
-      ub_attention rows;
-      ub_attention_logits(&layer->logits, masked, q + at, k + head, all, width, queries, n, &rows);
-      ub_softmax(section + layer->exponential, queries, n, &rows);
-      ub_attention_context(&layer->context, &rows, v + head, all, width, queries, n, context + at);
+/* What the steps below share. */
+typedef struct {
+  const ub_agent *agent;
+  const uint8_t *section; /* the encoder's */
+  int8_t *x, *h, *work;
+  uint8_t *energy;
+  uint32_t n;
+} activations;
+
+/* Positions of the block that begins at `first`: as many as in the others, and even ones. */
+static uint32_t block_at(const activations *a, uint32_t first) {
+  const uint32_t left = a->n - first, blocks = (left + UB_BLOCK - 1) / UB_BLOCK, pairs = (left + 1) / 2;
+  const uint32_t positions = (pairs + blocks - 1) / blocks * 2;
+  return positions < left ? positions : left;
+}
+
+/* x / |x| of a block, packed. */
+static ub_block normalized(const activations *a, uint32_t first, uint32_t positions, int32_t zero) {
+  const uint32_t width = a->agent->encoder.width;
+  ub_normalize(a->x + first * width, zero, positions, width, a->h);
+  return ub_pack(a->agent->arena, a->h, width, 0, width, positions);
+}
+
+static void convolve(const activations *a) {
+  const ub_encoder_header *const encoder = &a->agent->encoder;
+  for (uint32_t i = 0, positions; i < a->n; i += positions) {
+    positions = block_at(a, i);
+    const ub_block input = ub_pack(a->agent->arena, a->work + i * encoder->embed, encoder->embed, 0,
+                                   encoder->convolution.columns, positions);
+    ub_matmul(a->agent, &encoder->convolution, &input, a->x + i * encoder->width, encoder->width, 1);
+  }
+}
+
+static void attend(const activations *a, const ub_layer *layer) {
+  const int8_t *const masked = (const int8_t *)a->section + layer->masked + 128;
+  uint8_t *const arena = a->agent->arena;
+  const uint32_t n = a->n, width = a->agent->encoder.width, each = layer->head_width, all = layer->heads * each;
+  int8_t *const q = a->work, *const k = q + n * all, *const v = k + n * all;
+  for (uint32_t i = 0, positions; i < n; i += positions) {
+    positions = block_at(a, i);
+    const ub_block h = normalized(a, i, positions, layer->attention_zero);
+    ub_matmul(a->agent, &layer->query, &h, q + i * all, all, 1);
+    ub_matmul(a->agent, &layer->key, &h, k + i * all, all, 1);
+    ub_matmul(a->agent, &layer->value, &h, v + i, 1, n);
+  }
+  for (uint32_t head = 0; head < all; head += each) {
+    const ub_rows keys = ub_bound(a->energy, k + head, all, n, each);
+    const ub_rows values = ub_bound(a->energy + ub_energy_bytes(n, each), v + head * n, n, each, n);
+    for (uint32_t i = 0, positions; i < n; i += positions) {
+      positions = block_at(a, i);
+      int8_t *const rows = q + i * all + head, *const p = a->h;
+      const ub_block queries = ub_pack(arena, rows, all, 0, each, positions);
+      ub_product(&layer->logits, &keys, &queries, p, n);
+      ub_softmax(masked, a->section + layer->exponential, positions, n, p);
+      const ub_block weights = ub_pack(arena, p, n, -128, n, positions);
+      ub_product(&layer->context, &values, &weights, rows, all);
     }
+  }
+  for (uint32_t i = 0, positions; i < n; i += positions) {
+    positions = block_at(a, i);
+    const ub_block context = ub_pack(arena, q + i * all, all, 0, all, positions);
+    ub_matmul(a->agent, &layer->output, &context, a->h, width, 1);
+    ub_add(&layer->attention_residual, a->x + i * width, a->h, positions * width);
+  }
+}
+
+static void feed_forward(const activations *a, const ub_layer *layer) {
+  const uint32_t width = a->agent->encoder.width, hidden = layer->up.rows;
+  for (uint32_t i = 0, positions; i < a->n; i += positions) {
+    positions = block_at(a, i);
+    const ub_block h = normalized(a, i, positions, layer->feed_forward_zero);
+    ub_matmul(a->agent, &layer->up, &h, a->work, hidden, 1);
+    const ub_block f = ub_pack(a->agent->arena, a->work, hidden, layer->down.input_zero, hidden, positions);
+    ub_matmul(a->agent, &layer->down, &f, a->h, width, 1);
+    ub_add(&layer->feed_forward_residual, a->x + i * width, a->h, positions * width);
   }
 }
 
 ub_logits ub_encode(const ub_agent *agent, uint32_t n) {
   const ub_encoder_header *const encoder = &agent->encoder;
   const uint8_t *const section = agent->sections[UB_ENCODER].bytes;
-  const uint32_t width = encoder->width;
   const arena_layout bytes = layout(encoder, section, n);
   int8_t *const x = (int8_t *)agent->arena + bytes.packed;
-  int8_t *const h = x + bytes.x;
-  int8_t *const work = h + bytes.h;
+  int8_t *const h = x + bytes.x, *const work = h + bytes.h;
+  const activations a = {agent, section, x, h, work, (uint8_t *)work + bytes.work, n};
 
-  ub_matmul(agent, &encoder->convolution, work, encoder->embed, n, x, width);
+  convolve(&a);
   for (uint32_t index = 0; index < encoder->layers; index++) {
     const ub_layer layer = read_layer(encoder, section, index);
-    const uint32_t all = (uint32_t)layer.heads * layer.head_width;
-    int8_t *const q = work, *const k = q + n * all, *const v = k + n * all;
-
-    ub_normalize(x, layer.attention_zero, n, width, h);
-    ub_matmul(agent, &layer.query, h, width, n, q, all);
-    ub_matmul(agent, &layer.key, h, width, n, k, all);
-    ub_matmul(agent, &layer.value, h, width, n, v, all);
-    attend(&layer, section, q, k, v, n, h);
-    ub_matmul(agent, &layer.output, h, all, n, work, width);
-    ub_add(&layer.attention_residual, x, work, n * width);
-
-    ub_normalize(x, layer.feed_forward_zero, n, width, h);
-    ub_matmul(agent, &layer.up, h, width, n, work, layer.up.rows);
-    ub_matmul(agent, &layer.down, work, layer.up.rows, n, h, width);
-    ub_add(&layer.feed_forward_residual, x, h, n * width);
+    attend(&a, &layer);
+    feed_forward(&a, &layer);
   }
-  ub_normalize(x, encoder->final_zero, n, width, h);
   int8_t *const classes = work, *const tags = work + encoder->classes;
-  ub_matmul(agent, &encoder->class_head, h, width, 1, classes, encoder->classes);
-  ub_matmul(agent, &encoder->tag_head, h + width, width, n - 1, tags, encoder->tags);
+  const uint32_t width = encoder->width;
+  ub_normalize(x, encoder->final_zero, 1, width, h);
+  const ub_block sentence = ub_pack(agent->arena, h, width, 0, width, 1);
+  ub_matmul(agent, &encoder->class_head, &sentence, classes, encoder->classes, 1);
+  for (uint32_t i = 1, positions; i < n; i += positions) {
+    positions = block_at(&a, i);
+    const ub_block words = normalized(&a, i, positions, encoder->final_zero);
+    ub_matmul(agent, &encoder->tag_head, &words, tags + (i - 1) * encoder->tags, encoder->tags, 1);
+  }
   return (ub_logits){classes, tags, (uint8_t *)tags + (n - 1) * encoder->tags};
 }

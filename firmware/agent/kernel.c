@@ -51,162 +51,207 @@ INLINE uint32_t leading_zeros(uint32_t x) {
 
 /* ---- matrices ------------------------------------------------------------------------------------------------ */
 
-/* Sums of two rows of weights at a block of positions: what fits into the registers of a RISC-V. */
-typedef struct {
-  int32_t at[UB_BLOCK][2];
-} tile;
+/* Two positions are multiplied at once: a word holds x0 + x1 2^16, and sum_c w[c] (x0[c] + x1[c] 2^16) holds both dot
+ * products, each in a lane of 16 bits, as long as neither leaves the range of an int16. By Cauchy and Schwarz they do not
+ * in a stretch of columns where |w|^2 |x|^2 < 2^30, nor in one column. After each stretch the lanes are emptied. */
+#define ROWS UB_TILE_ROWS
 
-/* Loops of constant length over a tile must be unrolled, so that its sums stand in registers. */
+/* Loops of constant length over a tile must be unrolled, so that its lanes stand in registers. */
 #define UNROLL _Pragma("GCC unroll 4")
 
-/* sums[p][r] += sum_c weights[r][c] * x[p][c]. */
-INLINE void dot(uint32_t positions, const int8_t *weights, uint32_t weights_stride, const int8_t *x, uint32_t x_stride,
-                uint32_t columns, tile *sums) {
-  tile sum = *sums;
-  uint32_t c = 0;
-  for (; c + 4 <= columns; c += 4, weights += 4, x += 4) {
-    UNROLL for (uint32_t p = 0; p < positions; p++) {
-      const int8_t *const w = weights + weights_stride, *const a = x + p * x_stride;
-      sum.at[p][0] += weights[0] * a[0] + weights[1] * a[1] + weights[2] * a[2] + weights[3] * a[3];
-      sum.at[p][1] += w[0] * a[0] + w[1] * a[1] + w[2] * a[2] + w[3] * a[3];
-    }
-  }
-  *sums = sum;
-  for (; c < columns; c++, weights++, x++)
-    for (uint32_t p = 0; p < positions; p++)
-      for (uint32_t r = 0; r < 2; r++) sums->at[p][r] += weights[r * weights_stride] * x[p * x_stride];
+INLINE uint32_t largest(uint32_t a, uint32_t b) { return a > b ? a : b; }
+
+static uint32_t chunks_of(uint32_t columns) { return (columns + UB_CHUNK - 1) / UB_CHUNK; }
+
+uint32_t ub_packed_bytes(uint32_t columns) {
+  return (chunks_of(columns) + columns * (UB_BLOCK / 2)) * (uint32_t)sizeof(uint32_t);
 }
 
-/* Four columns of a position, packed so that two multiplications give the sum of four products.
- *
- * For weights w and inputs a of int8, (w0 + w2 2^16) (a2 + a0 2^16) = w0 a2 + (w0 a0 + w2 a2) 2^16 modulo 2^32, and
- * likewise with w1, w3, a1, a3. The upper half of the sum of both is the sum of all four products, if it fits into 16
- * bits: that is so for every input if |w0| + |w1| + |w2| + |w3| <= 255, which the converter finds for each row (narrow).
- * A word of weights, with 128 added to each of its bytes, is u0 + u1 2^8 + u2 2^16 + u3 2^24; its odd bytes alone are
- * u1 + u3 2^16. So that the even bytes need not be taken out, `odd` holds what undoes the odd ones in the first product,
- * and `bias` undoes the 128s and rounds the lower half away. */
-typedef struct {
-  uint32_t all;  /* a2 + a0 2^16: times all four bytes */
-  uint32_t odd;  /* a3 + a1 2^16 - 2^8 all: times the odd bytes */
-  uint32_t bias; /* 2^15 - 128 (1 + 2^8 + 2^16 + 2^24) all - 128 (1 + 2^16) odd */
-} packed;
-
-#define BYTES_128 0x80808080u
-#define ODD_BYTES 0x00FF00FFu
-
-uint32_t ub_packed_bytes(uint32_t columns) { return columns / 4 * UB_BLOCK * (uint32_t)sizeof(packed); }
-
-/* x [positions][columns] to out [columns / 4][positions]. */
-static void pack(const int8_t *x, uint32_t x_stride, uint32_t positions, uint32_t columns, packed *out) {
-  for (uint32_t p = 0; p < positions; p++) {
-    const int8_t *const row = x + p * x_stride;
-    packed *quad = out + p;
-    for (uint32_t c = 0; c < columns; c += 4, quad += positions) {
-      quad->all = (uint32_t)row[c + 2] + ((uint32_t)row[c] << 16);
-      quad->odd = (uint32_t)row[c + 3] + ((uint32_t)row[c + 1] << 16) - (quad->all << 8);
-      quad->bias = (1u << 15) - BYTES_128 * quad->all - (quad->odd << 7) - (quad->odd << 23);
-    }
-  }
-}
-
-/* dot() of two narrow rows whose bytes are aligned to words. */
-INLINE void dot_packed(uint32_t positions, const int8_t *weights, uint32_t weights_stride, const packed *x,
-                       uint32_t columns, tile *sums) {
-  const uint8_t *bytes = (const uint8_t *)weights, *const end = bytes + columns;
-  tile sum = *sums;
-  for (; bytes != end; bytes += 4, x += positions) {
-    const uint32_t all0 = ub_read_u32(bytes, 0) ^ BYTES_128, odd0 = all0 >> 8 & ODD_BYTES;
-    const uint32_t all1 = ub_read_u32(bytes + weights_stride, 0) ^ BYTES_128, odd1 = all1 >> 8 & ODD_BYTES;
-    UNROLL for (uint32_t p = 0; p < positions; p++) {
-      sum.at[p][0] += (int32_t)(all0 * x[p].all + odd0 * x[p].odd + x[p].bias) >> 16;
-      sum.at[p][1] += (int32_t)(all1 * x[p].all + odd1 * x[p].odd + x[p].bias) >> 16;
-    }
-  }
-  *sums = sum;
-}
-
-/* Rows of weights that are computed in one go: those of a byte of ub_matrix.narrow. */
-#define GROUP_ROWS 8
-
-/* Up to GROUP_ROWS rows of weights, or of keys, and inputs at up to UB_BLOCK positions. */
-typedef struct {
-  const int8_t *weights; /* [rows][columns], weights_stride apart */
-  const uint8_t *bias;   /* int32_t[rows] */
-  const int8_t *x;       /* [positions][columns], x_stride apart */
-  const packed *packed_x;
-  uint32_t rows, columns, weights_stride, x_stride;
-  uint32_t narrow; /* a bit per row */
-} group;
-
-/* sums[i] = bias + weights x of the rows 2i and 2i + 1; an odd last row stands for two. */
-INLINE void dot_group(uint32_t positions, const group *g, tile *sums) {
-  const int8_t *weights = g->weights;
-  for (uint32_t row = 0; row < g->rows; row += 2, weights += 2 * g->weights_stride, sums++) {
-    const uint32_t second = g->rows - row > 1, stride = second ? g->weights_stride : 0;
-    UNROLL for (uint32_t p = 0; p < positions; p++) {
-      sums->at[p][0] = ub_read_i32(g->bias, row);
-      sums->at[p][1] = ub_read_i32(g->bias, row + second);
-    }
-    if ((g->narrow >> row & 3) == 3)
-      dot_packed(positions, weights, stride, g->packed_x, g->columns, sums);
-    else
-      dot(positions, weights, stride, g->x, g->x_stride, g->columns, sums);
-  }
-}
-
-/* Functions of their own, so that registers are spent on nothing but the sums. (For the same reason library.json keeps
- * GCC from scheduling instructions before it has allotted registers: 7% fewer of them on rv32imc.) */
-#define NOINLINE static __attribute__((noinline))
-NOINLINE void dot_group_1(const group *g, tile *sums) { dot_group(1, g, sums); }
-NOINLINE void dot_group_2(const group *g, tile *sums) { dot_group(2, g, sums); }
-NOINLINE void dot_group_3(const group *g, tile *sums) { dot_group(3, g, sums); }
-NOINLINE void dot_group_4(const group *g, tile *sums) { dot_group(4, g, sums); }
-
-static void dot_group_at(uint32_t positions, const group *g, tile *sums) {
-  switch (positions) {
-    case 1: dot_group_1(g, sums); break;
-    case 2: dot_group_2(g, sums); break;
-    case 3: dot_group_3(g, sums); break;
-    default: dot_group_4(g, sums);
-  }
-}
-
-/* Requantizes the sums of one row of weights at a block of positions. */
-INLINE void store_column(uint32_t positions, const int32_t *sum, multiplier scale, int32_t zero, int32_t least,
-                         int8_t *y, uint32_t y_stride) {
-  UNROLL for (uint32_t p = 0; p < positions; p++, y += y_stride)
-    store(y, ub_clamp(requantize(sum[2 * p], scale) + zero, least, 127));
-}
-
-void ub_matmul(const ub_agent *agent, const ub_matrix *m, const int8_t *x, uint32_t x_stride, uint32_t n, int8_t *y,
-               uint32_t y_stride) {
-  const uint8_t *const section = agent->sections[UB_ENCODER].bytes;
-  const int8_t *const weights = (const int8_t *)agent->sections[UB_FLATBUFFER].bytes + m->weights;
-  const uint32_t columns = m->columns;
-  const int32_t zero = m->output_zero, least = m->output_min;
-  const bool aligned = (m->weights | columns) % 4 == 0;
-  packed *const packed_x = (packed *)(void *)agent->arena;
-  multiplier scale = prepare(ub_read_i32(section + m->multiplier, 0), (int8_t)section[m->shift]);
-  for (; n > 0; x += UB_BLOCK * x_stride, y += UB_BLOCK * y_stride) {
-    const uint32_t positions = n < UB_BLOCK ? n : UB_BLOCK;
-    n -= positions;
-    if (aligned) pack(x, x_stride, positions, columns, packed_x);
-    for (uint32_t row = 0; row < m->rows; row += GROUP_ROWS) {
-      const uint32_t rows = m->rows - row < GROUP_ROWS ? m->rows - row : GROUP_ROWS;
-      const group g = {.weights = weights + row * columns, .weights_stride = columns, .rows = rows, .columns = columns,
-                       .bias = section + m->bias + 4 * row, .x = x, .x_stride = x_stride, .packed_x = packed_x,
-                       .narrow = aligned ? section[m->narrow + row / GROUP_ROWS] : 0};
-      tile sums[GROUP_ROWS / 2];
-      dot_group_at(positions, &g, sums);
-      for (uint32_t r = 0; r < rows; r++) {
-        if (m->channels > 1)
-          scale = prepare(ub_read_i32(section + m->multiplier, row + r), (int8_t)section[m->shift + row + r]);
-        const int32_t *const sum = &sums[r / 2].at[0][r % 2];
-        if (positions == UB_BLOCK)
-          store_column(UB_BLOCK, sum, scale, zero, least, y + row + r, y_stride);
-        else
-          store_column(positions, sum, scale, zero, least, y + row + r, y_stride);
+ub_block ub_pack(uint8_t *arena, const int8_t *x, uint32_t stride, int32_t zero, uint32_t columns, uint32_t positions) {
+  const uint32_t pairs = (positions + 1) / 2, chunks = chunks_of(columns);
+  uint32_t *const energy = (uint32_t *)(void *)arena, *const words = energy + chunks;
+  uint32_t most = 0;
+  for (uint32_t i = 0; i < chunks; i++) energy[i] = 0;
+  for (uint32_t pair = 0; pair < pairs; pair++, x += 2 * stride) {
+    const int8_t *const second = 2 * pair + 1 < positions ? x + stride : x;
+    uint32_t *word = words + pair, c = 0, total = 0, second_total = 0;
+    for (uint32_t i = 0; i < chunks; i++) {
+      uint32_t squares = 0, second_squares = 0;
+      for (const uint32_t end = columns - c < UB_CHUNK ? columns : c + UB_CHUNK; c < end; c++, word += pairs) {
+        const int32_t a = x[c] - zero, b = second[c] - zero;
+        *word = (uint32_t)a + ((uint32_t)b << 16);
+        squares += (uint32_t)(a * a);
+        second_squares += (uint32_t)(b * b);
       }
+      total += squares;
+      second_total += second_squares;
+      energy[i] = largest(energy[i], largest(squares, second_squares));
+    }
+    most = largest(most, largest(total, second_total));
+  }
+  return (ub_block){energy, words, most, positions, columns};
+}
+
+/* Rows of weights, or of keys, of a tile. */
+typedef struct {
+  const int8_t *weights; /* [rows][columns], stride apart */
+  const uint8_t *energy; /* of the tile, see ub_matrix */
+  uint32_t rows, stride;
+} tile;
+
+/* sums[r][p] of a tile at a block of positions. */
+typedef struct {
+  int32_t at[ROWS][UB_BLOCK];
+} tile_sums;
+
+/* The end of the stretch that begins at a column. */
+INLINE uint32_t stretch_end(const tile *t, const ub_block *x, uint32_t column) {
+  uint32_t chunk = column / UB_CHUNK, w = 0, a = 0, end = column + 1;
+  for (; chunk < chunks_of(x->columns); chunk++) {
+    w += t->energy[chunk];
+    a += x->energy[chunk];
+    if (a > x->most) a = x->most;
+    if ((uint64_t)w * a >= 1u << (30 - UB_ENERGY_BITS)) return end;
+    end = (chunk + 1) * UB_CHUNK;
+  }
+  return x->columns;
+}
+
+/* sums += weights x over one stretch of `columns`; words: of its first column. */
+INLINE void dot(uint32_t pairs, const int8_t *const row[ROWS], uint32_t columns, const uint32_t *words, tile_sums *sums) {
+  const int8_t *w0 = row[0], *w1 = row[1], *w2 = row[2], *w3 = row[3];
+  uint32_t lanes[ROWS][UB_BLOCK / 2];
+  UNROLL for (uint32_t r = 0; r < ROWS; r++)
+    UNROLL for (uint32_t p = 0; p < pairs; p++) lanes[r][p] = 0;
+  for (const int8_t *const end = w0 + columns; w0 != end; w0++, w1++, w2++, w3++, words += pairs) {
+    const int32_t w[ROWS] = {*w0, *w1, *w2, *w3};
+    UNROLL for (uint32_t p = 0; p < pairs; p++)
+      UNROLL for (uint32_t r = 0; r < ROWS; r++) lanes[r][p] += (uint32_t)w[r] * words[p];
+  }
+  UNROLL for (uint32_t r = 0; r < ROWS; r++)
+    UNROLL for (uint32_t p = 0; p < pairs; p++) {
+      const int32_t low = (int16_t)lanes[r][p];
+      sums->at[r][2 * p] += low;
+      sums->at[r][2 * p + 1] += (int32_t)(lanes[r][p] - (uint32_t)low) >> 16;
+    }
+}
+
+/* Functions of their own, so that registers are spent on nothing but the lanes. (For the same reason library.json keeps
+ * GCC from scheduling instructions before it has allotted registers.) */
+#define DOT(pairs)                                                                                   \
+  static __attribute__((noinline)) void dot_##pairs(const int8_t *const row[ROWS], uint32_t columns, \
+                                                    const uint32_t *words, tile_sums *sums) {        \
+    dot(pairs, row, columns, words, sums);                                                           \
+  }
+DOT(1)
+DOT(2)
+DOT(3)
+
+#if defined(__riscv) && __riscv_xlen == 32 && defined(__riscv_mul) && !defined(__riscv_32e)
+/* dot_4() takes every register that there is, which GCC does not manage: 41.5 instructions a column instead of 47.
+ * 16 lanes: s0-s11, a4-a7; rows: t0-t3; words: a2; end: a1; weights: t4-t6, ra. */
+void ub_dot_4(const int8_t *const row[ROWS], uint32_t columns, const uint32_t *words, tile_sums *sums);
+#define dot_4 ub_dot_4
+_Static_assert(ROWS == 4 && UB_BLOCK == 8, "the tile below");
+__asm__(
+    ".pushsection .text.ub_dot_4,\"ax\",@progbits\n"
+    ".macro ub_pair x, l0, l1, l2, l3\n"
+    "  lw a0, \\x(a2)\n"
+    "  mul a3, t4, a0\n  add \\l0, \\l0, a3\n"
+    "  mul a3, t5, a0\n  add \\l1, \\l1, a3\n"
+    "  mul a3, t6, a0\n  add \\l2, \\l2, a3\n"
+    "  mul a0, ra, a0\n  add \\l3, \\l3, a0\n"
+    ".endm\n"
+    ".macro ub_column c\n"
+    "  lb t4, \\c(t0)\n  lb t5, \\c(t1)\n  lb t6, \\c(t2)\n  lb ra, \\c(t3)\n"
+    "  ub_pair 16*\\c, s0, s4, s8, a4\n"
+    "  ub_pair 16*\\c+4, s1, s5, s9, a5\n"
+    "  ub_pair 16*\\c+8, s2, s6, s10, a6\n"
+    "  ub_pair 16*\\c+12, s3, s7, s11, a7\n"
+    ".endm\n"
+    ".macro ub_step c\n"
+    "  addi t0, t0, \\c\n  addi t1, t1, \\c\n  addi t2, t2, \\c\n  addi t3, t3, \\c\n  addi a2, a2, 16*\\c\n"
+    ".endm\n"
+    ".macro ub_empty lane, at\n"
+    "  slli a0, \\lane, 16\n  srai a0, a0, 16\n  sub \\lane, \\lane, a0\n  srai \\lane, \\lane, 16\n"
+    "  lw a1, \\at(a3)\n  lw a2, \\at+4(a3)\n  add a1, a1, a0\n  add a2, a2, \\lane\n"
+    "  sw a1, \\at(a3)\n  sw a2, \\at+4(a3)\n"
+    ".endm\n"
+    ".globl ub_dot_4\n.hidden ub_dot_4\n.type ub_dot_4, @function\n"
+    "ub_dot_4:\n"
+    "  addi sp, sp, -64\n"
+    "  sw ra, 60(sp)\n  sw s0, 56(sp)\n  sw s1, 52(sp)\n  sw s2, 48(sp)\n  sw s3, 44(sp)\n  sw s4, 40(sp)\n"
+    "  sw s5, 36(sp)\n  sw s6, 32(sp)\n  sw s7, 28(sp)\n  sw s8, 24(sp)\n  sw s9, 20(sp)\n  sw s10, 16(sp)\n"
+    "  sw s11, 12(sp)\n  sw a3, 8(sp)\n"
+    "  lw t0, 0(a0)\n  lw t1, 4(a0)\n  lw t2, 8(a0)\n  lw t3, 12(a0)\n"
+    "  add a1, a1, t0\n"
+    "  li s0, 0\n  li s1, 0\n  li s2, 0\n  li s3, 0\n  li s4, 0\n  li s5, 0\n  li s6, 0\n  li s7, 0\n"
+    "  li s8, 0\n  li s9, 0\n  li s10, 0\n  li s11, 0\n  li a4, 0\n  li a5, 0\n  li a6, 0\n  li a7, 0\n"
+    "1:\n" /* until a multiple of four columns is left */
+    "  sub a0, a1, t0\n  andi a0, a0, 3\n  beqz a0, 3f\n"
+    "  ub_column 0\n  ub_step 1\n  j 1b\n"
+    "2:\n"
+    "  ub_column 0\n  ub_column 1\n  ub_column 2\n  ub_column 3\n  ub_step 4\n"
+    "3:\n"
+    "  bne t0, a1, 2b\n"
+    "  lw a3, 8(sp)\n"
+    "  ub_empty s0, 0\n  ub_empty s1, 8\n  ub_empty s2, 16\n  ub_empty s3, 24\n"
+    "  ub_empty s4, 32\n  ub_empty s5, 40\n  ub_empty s6, 48\n  ub_empty s7, 56\n"
+    "  ub_empty s8, 64\n  ub_empty s9, 72\n  ub_empty s10, 80\n  ub_empty s11, 88\n"
+    "  ub_empty a4, 96\n  ub_empty a5, 104\n  ub_empty a6, 112\n  ub_empty a7, 120\n"
+    "  lw ra, 60(sp)\n  lw s0, 56(sp)\n  lw s1, 52(sp)\n  lw s2, 48(sp)\n  lw s3, 44(sp)\n  lw s4, 40(sp)\n"
+    "  lw s5, 36(sp)\n  lw s6, 32(sp)\n  lw s7, 28(sp)\n  lw s8, 24(sp)\n  lw s9, 20(sp)\n  lw s10, 16(sp)\n"
+    "  lw s11, 12(sp)\n"
+    "  addi sp, sp, 64\n"
+    "  ret\n"
+    ".size ub_dot_4, . - ub_dot_4\n"
+    ".popsection\n");
+#else
+DOT(4)
+#endif
+
+/* sums += weights x. A last tile of fewer rows repeats its last one. */
+static void dot_block(const tile *t, const ub_block *x, tile_sums *sums) {
+  const uint32_t pairs = (x->positions + 1) / 2;
+  for (uint32_t column = 0, end; column < x->columns; column = end) {
+    end = stretch_end(t, x, column);
+    const int8_t *row[ROWS], *w = t->weights + column;
+    for (uint32_t r = 0; r < ROWS; r++) {
+      row[r] = w;
+      if (r + 1 < t->rows) w += t->stride;
+    }
+    const uint32_t *const words = x->words + column * pairs;
+    switch (pairs) {
+      case 1: dot_1(row, end - column, words, sums); break;
+      case 2: dot_2(row, end - column, words, sums); break;
+      case 3: dot_3(row, end - column, words, sums); break;
+      default: dot_4(row, end - column, words, sums);
+    }
+  }
+}
+
+void ub_matmul(const ub_agent *agent, const ub_matrix *m, const ub_block *x, int8_t *y, uint32_t y_stride,
+               uint32_t y_step) {
+  const uint8_t *const section = agent->sections[UB_ENCODER].bytes;
+  const uint32_t positions = x->positions;
+  const int32_t zero = m->output_zero, least = m->output_min;
+  tile t = {.weights = (const int8_t *)agent->sections[UB_FLATBUFFER].bytes + m->weights,
+            .energy = section + m->energy, .stride = m->columns};
+  multiplier scale = prepare(ub_read_i32(section + m->multiplier, 0), (int8_t)section[m->shift]);
+  for (uint32_t row = 0; row < m->rows; row += ROWS, t.weights += ROWS * m->columns, t.energy += chunks_of(m->columns)) {
+    t.rows = m->rows - row < ROWS ? m->rows - row : ROWS;
+    tile_sums sums;
+    for (uint32_t r = 0; r < ROWS; r++) {
+      const int32_t bias = r < t.rows ? ub_read_i32(section + m->bias, row + r) : 0;
+      for (uint32_t p = 0; p < UB_BLOCK; p++) sums.at[r][p] = bias;
+    }
+    dot_block(&t, x, &sums);
+    for (uint32_t r = 0; r < t.rows; r++) {
+      if (m->channels > 1)
+        scale = prepare(ub_read_i32(section + m->multiplier, row + r), (int8_t)section[m->shift + row + r]);
+      int8_t *to = y + (row + r) * y_step;
+      for (const int32_t *sum = sums.at[r], *const end = sum + positions; sum != end; sum++, to += y_stride)
+        store(to, ub_clamp(requantize(*sum, scale) + zero, least, 127));
     }
   }
 }
@@ -277,19 +322,41 @@ void ub_add(const ub_sum *sum, int8_t *x, const int8_t *y, uint32_t count) {
 
 /* ---- attention ----------------------------------------------------------------------------------------------- */
 
-void ub_attention_logits(const ub_scale *scale, const int8_t *masked, const int8_t *q, const int8_t *k, uint32_t stride,
-                         uint32_t width, uint32_t queries, uint32_t n, ub_attention *rows) {
-  static const _Alignas(4) uint8_t no_bias[4 * GROUP_ROWS] = {0};
-  const multiplier logits = prepare(scale->multiplier, scale->shift);
-  for (uint32_t j = 0; j < n; j += GROUP_ROWS) {
-    const uint32_t keys = n - j < GROUP_ROWS ? n - j : GROUP_ROWS;
-    const group g = {.weights = k + j * stride, .weights_stride = stride, .rows = keys, .columns = width,
-                     .bias = no_bias, .x = q, .x_stride = stride};
-    tile sums[GROUP_ROWS / 2];
-    dot_group_at(queries, &g, sums);
-    for (uint32_t i = 0; i < queries; i++)
-      for (uint32_t r = 0; r < keys; r++)
-        store(&rows->logits[i][j + r], masked[ub_clamp(requantize(sums[r / 2].at[i][r % 2], logits), -128, 127)]);
+uint32_t ub_energy_bytes(uint32_t count, uint32_t columns) { return (count + ROWS - 1) / ROWS * chunks_of(columns); }
+
+ub_rows ub_bound(uint8_t *energy, const int8_t *rows, uint32_t stride, uint32_t count, uint32_t columns) {
+  uint8_t *next = energy;
+  for (uint32_t first = 0; first < count; first += ROWS) {
+    const uint32_t behind = count - first < ROWS ? count : first + ROWS;
+    for (uint32_t c = 0, end; c < columns; c = end) {
+      end = columns - c < UB_CHUNK ? columns : c + UB_CHUNK;
+      uint32_t most = 0;
+      for (uint32_t r = first; r < behind; r++) {
+        uint32_t squares = 0;
+        for (const int8_t *w = rows + r * stride + c, *const stop = w + (end - c); w != stop; w++)
+          squares += (uint32_t)(*w * *w);
+        most = largest(most, squares);
+      }
+      *next++ = (uint8_t)((most + (1u << UB_ENERGY_BITS) - 1) >> UB_ENERGY_BITS);
+    }
+  }
+  return (ub_rows){rows, energy, count, stride};
+}
+
+void ub_product(const ub_scale *scale, const ub_rows *rows, const ub_block *x, int8_t *y, uint32_t y_stride) {
+  const multiplier out = prepare(scale->multiplier, scale->shift);
+  tile t = {.weights = rows->rows, .energy = rows->energy, .stride = rows->stride};
+  for (uint32_t row = 0; row < rows->count; row += ROWS) {
+    t.rows = rows->count - row < ROWS ? rows->count - row : ROWS;
+    tile_sums sums = {{{0}}};
+    dot_block(&t, x, &sums);
+    for (uint32_t r = 0; r < t.rows; r++) {
+      int8_t *to = y + row + r;
+      for (const int32_t *sum = sums.at[r], *const end = sum + x->positions; sum != end; sum++, to += y_stride)
+        store(to, ub_clamp(requantize(*sum, out), -128, 127));
+    }
+    t.weights += ROWS * t.stride;
+    t.energy += chunks_of(x->columns);
   }
 }
 
@@ -304,15 +371,18 @@ static int32_t one_over_one_plus(int32_t x) {
   return saturating_shift_left(y, 1);
 }
 
-void ub_softmax(const uint8_t *exponential, uint32_t queries, uint32_t n, ub_attention *rows) {
-  for (uint32_t q = 0; q < queries; q++) {
-    const int8_t *const logits = rows->logits[q];
+void ub_softmax(const int8_t *masked, const uint8_t *exponential, uint32_t rows, uint32_t n, int8_t *x) {
+  for (; rows > 0; rows--, x += n) {
     uint32_t terms[UB_MAX_POSITIONS]; /* exp(logit - the largest), Q0.31 */
     int32_t most = -128;
-    for (uint32_t i = 0; i < n; i++) most = logits[i] > most ? logits[i] : most;
+    for (uint32_t i = 0; i < n; i++) {
+      const int8_t logit = masked[x[i]];
+      store(&x[i], logit);
+      most = logit > most ? logit : most;
+    }
     uint32_t sum = 0; /* Q12.19 */
     for (uint32_t i = 0; i < n; i++) {
-      terms[i] = ub_read_u32(exponential, (uint32_t)(most - logits[i]));
+      terms[i] = ub_read_u32(exponential, (uint32_t)(most - x[i]));
       sum += (terms[i] + (1u << 11)) >> 12;
     }
     const uint32_t zeros = leading_zeros(sum); /* one term is 1.0 and there are at most 64: 6 .. 12 */
@@ -321,101 +391,7 @@ void ub_softmax(const uint8_t *exponential, uint32_t queries, uint32_t n, ub_att
     const uint32_t half = (1u << exponent) >> 1;
     for (uint32_t i = 0; i < n; i++) {
       const uint32_t p = (high_mul_positive(scale, terms[i]) + half) >> exponent;
-      rows->probabilities[q][i] = (uint8_t)(p > 255 ? 255 : p);
+      store(&x[i], (int32_t)(p > 255 ? 255 : p) - 128);
     }
   }
-}
-
-/* Two columns of v are weighed by one multiplication: their bytes, with 128 added, stand in lanes of 16 bits, which hold
- * p0 v0 + p1 v1 + ... as long as the probabilities add up to at most 257. All of a row are about 256 together, so that the
- * lanes are emptied once or twice. */
-#define MOST_PROBABILITY 257
-
-/* Where the lanes must be emptied: ends of stretches of keys, as many as are returned. total: of every query. */
-static uint32_t find_stretches(const ub_attention *rows, uint32_t queries, uint32_t n, uint8_t ends[UB_MAX_POSITIONS],
-                               uint32_t total[UB_BLOCK]) {
-  uint32_t count = 0, before[UB_BLOCK] = {0};
-  for (uint32_t q = 0; q < queries; q++) total[q] = 0;
-  for (uint32_t j = 0; j < n; j++) {
-    bool full = false;
-    for (uint32_t q = 0; q < queries; q++) {
-      const uint32_t sum = total[q] + rows->probabilities[q][j];
-      full |= sum - before[q] > MOST_PROBABILITY;
-      total[q] = sum;
-    }
-    if (!full) continue;
-    ends[count++] = (uint8_t)j;
-    for (uint32_t q = 0; q < queries; q++) before[q] = total[q] - rows->probabilities[q][j];
-  }
-  ends[count++] = (uint8_t)n;
-  return count;
-}
-
-/* Adds the keys of a stretch to the sums of four columns; v is aligned to words. */
-INLINE void weigh(uint32_t queries, const ub_attention *rows, const uint8_t *v, uint32_t stride, uint32_t from,
-                  uint32_t end, int32_t sums[UB_BLOCK][4]) {
-  uint32_t even[UB_BLOCK] = {0}, odd[UB_BLOCK] = {0};
-  for (uint32_t j = from; j < end; j++) {
-    const uint32_t all = ub_read_u32(v + j * stride, 0) ^ BYTES_128, evens = all & ODD_BYTES, odds = all >> 8 & ODD_BYTES;
-    UNROLL for (uint32_t q = 0; q < queries; q++) {
-      const uint32_t p = rows->probabilities[q][j];
-      even[q] += p * evens;
-      odd[q] += p * odds;
-    }
-  }
-  UNROLL for (uint32_t q = 0; q < queries; q++) {
-    sums[q][0] += (int32_t)(even[q] & 0xFFFF);
-    sums[q][1] += (int32_t)(odd[q] & 0xFFFF);
-    sums[q][2] += (int32_t)(even[q] >> 16);
-    sums[q][3] += (int32_t)(odd[q] >> 16);
-  }
-}
-
-NOINLINE void weigh_1(const ub_attention *rows, const uint8_t *v, uint32_t stride, uint32_t from, uint32_t end,
-                      int32_t sums[UB_BLOCK][4]) {
-  weigh(1, rows, v, stride, from, end, sums);
-}
-NOINLINE void weigh_2(const ub_attention *rows, const uint8_t *v, uint32_t stride, uint32_t from, uint32_t end,
-                      int32_t sums[UB_BLOCK][4]) {
-  weigh(2, rows, v, stride, from, end, sums);
-}
-NOINLINE void weigh_3(const ub_attention *rows, const uint8_t *v, uint32_t stride, uint32_t from, uint32_t end,
-                      int32_t sums[UB_BLOCK][4]) {
-  weigh(3, rows, v, stride, from, end, sums);
-}
-NOINLINE void weigh_4(const ub_attention *rows, const uint8_t *v, uint32_t stride, uint32_t from, uint32_t end,
-                      int32_t sums[UB_BLOCK][4]) {
-  weigh(4, rows, v, stride, from, end, sums);
-}
-
-void ub_attention_context(const ub_scale *scale, const ub_attention *rows, const int8_t *v, uint32_t stride,
-                          uint32_t width, uint32_t queries, uint32_t n, int8_t *context) {
-  const multiplier out = prepare(scale->multiplier, scale->shift);
-  uint8_t ends[UB_MAX_POSITIONS];
-  uint32_t total[UB_BLOCK];
-  const uint32_t stretches = find_stretches(rows, queries, n, ends, total);
-  uint32_t c = 0;
-  for (; ((uintptr_t)v | stride) % 4 == 0 && c + 4 <= width; c += 4, v += 4, context += 4) {
-    int32_t sums[UB_BLOCK][4];
-    for (uint32_t q = 0; q < queries; q++)
-      UNROLL for (uint32_t i = 0; i < 4; i++) sums[q][i] = -128 * (int32_t)total[q];
-    for (uint32_t s = 0, from = 0; s < stretches; from = ends[s++]) {
-      const uint8_t *const bytes = (const uint8_t *)v;
-      switch (queries) {
-        case 1: weigh_1(rows, bytes, stride, from, ends[s], sums); break;
-        case 2: weigh_2(rows, bytes, stride, from, ends[s], sums); break;
-        case 3: weigh_3(rows, bytes, stride, from, ends[s], sums); break;
-        default: weigh_4(rows, bytes, stride, from, ends[s], sums);
-      }
-    }
-    for (uint32_t q = 0; q < queries; q++)
-      UNROLL for (uint32_t i = 0; i < 4; i++)
-        store(&context[q * stride + i], ub_clamp(requantize(sums[q][i], out), -128, 127));
-  }
-  for (; c < width; c++, v++, context++)
-    for (uint32_t q = 0; q < queries; q++) {
-      int32_t sum = 0;
-      for (uint32_t j = 0; j < n; j++) sum += (int32_t)rows->probabilities[q][j] * v[j * stride];
-      context[q * stride] = ub_saturate(requantize(sum, out));
-    }
 }

@@ -10,15 +10,27 @@ static inline int32_t ub_clamp(int32_t x, int32_t least, int32_t most) {
 static inline int8_t ub_saturate(int32_t x) { return (int8_t)ub_clamp(x, -128, 127); }
 
 /* Positions that are computed side by side, so that a weight once loaded serves all of them. */
-#define UB_BLOCK 4
+#define UB_BLOCK 8
 
-/* Bytes at the start of the arena in which ub_matmul() packs a block of inputs of so many columns. */
+/* The inputs of a block, two positions in a word, and what bounds their dot products. */
+typedef struct {
+  const uint32_t *energy; /* [chunks of columns]: the largest |x|^2 of a position */
+  const uint32_t *words;  /* [columns][pairs]: x[2i] + x[2i + 1] 2^16 */
+  uint32_t most;          /* the largest |x|^2 of a position over all columns */
+  uint32_t positions;
+  uint32_t columns;
+} ub_block;
+
+/* Bytes at the start of the arena in which ub_pack() places a block of so many columns. */
 uint32_t ub_packed_bytes(uint32_t columns);
 
-/* FULLY_CONNECTED of x [n][columns], whose rows are x_stride apart, to y [n][y_stride]. With rows that overlap it is
- * CONV_2D over neighbouring positions. */
-void ub_matmul(const ub_agent *agent, const ub_matrix *m, const int8_t *x, uint32_t x_stride, uint32_t n, int8_t *y,
-               uint32_t y_stride);
+/* Packs x - zero of up to UB_BLOCK positions; their rows of `columns` int8 are `stride` apart and may overlap. */
+ub_block ub_pack(uint8_t *arena, const int8_t *x, uint32_t stride, int32_t zero, uint32_t columns, uint32_t positions);
+
+/* FULLY_CONNECTED of a block; of rows that overlap, CONV_2D over neighbours. In y positions are y_stride apart, and the
+ * results of one of them y_step. */
+void ub_matmul(const ub_agent *agent, const ub_matrix *m, const ub_block *x, int8_t *y, uint32_t y_stride,
+               uint32_t y_step);
 
 /* L2_NORMALIZATION of n rows: h = x / |x|, scale 1/128. */
 void ub_normalize(const int8_t *x, int32_t zero, uint32_t n, uint32_t width, int8_t *h);
@@ -27,21 +39,23 @@ void ub_normalize(const int8_t *x, int32_t zero, uint32_t n, uint32_t width, int
 static inline bool ub_is_half(int32_t multiplier, int32_t shift) { return multiplier == 1 << 30 && shift == 0; }
 void ub_add(const ub_sum *sum, int8_t *x, const int8_t *y, uint32_t count);
 
-/* The rows of attention of up to UB_BLOCK queries of one head: logits, then probabilities in their place. */
-typedef union {
-  int8_t logits[UB_BLOCK][UB_MAX_POSITIONS];
-  uint8_t probabilities[UB_BLOCK][UB_MAX_POSITIONS]; /* in 1/256 */
-} ub_attention;
+/* Rows that a block is multiplied with in attention: keys, or columns of values; `stride` apart. */
+typedef struct {
+  const int8_t *rows;
+  const uint8_t *energy; /* as in ub_matrix */
+  uint32_t count;
+  uint32_t stride;
+} ub_rows;
 
-/* BATCH_MATMUL and ADD of the mask: masked q k^T of `queries` rows of q with n rows of k; all rows are `stride` apart. */
-void ub_attention_logits(const ub_scale *scale, const int8_t *masked, const int8_t *q, const int8_t *k, uint32_t stride,
-                         uint32_t width, uint32_t queries, uint32_t n, ub_attention *rows);
+/* Bytes of such rows' energy, and its computation. */
+uint32_t ub_energy_bytes(uint32_t count, uint32_t columns);
+ub_rows ub_bound(uint8_t *energy, const int8_t *rows, uint32_t stride, uint32_t count, uint32_t columns);
 
-/* SOFTMAX in place; exponential: the layer's table of exp(-d * scale) in Q0.31. */
-void ub_softmax(const uint8_t *exponential, uint32_t queries, uint32_t n, ub_attention *rows);
+/* BATCH_MATMUL of a block with rows to y [positions][count], whose rows are y_stride apart. */
+void ub_product(const ub_scale *scale, const ub_rows *rows, const ub_block *x, int8_t *y, uint32_t y_stride);
 
-/* BATCH_MATMUL: probabilities [queries][n] v [n][width] to context [queries][width]; rows are `stride` apart. */
-void ub_attention_context(const ub_scale *scale, const ub_attention *rows, const int8_t *v, uint32_t stride,
-                          uint32_t width, uint32_t queries, uint32_t n, int8_t *context);
+/* ADD of the mask and SOFTMAX, in place: x [rows][n], n at most UB_MAX_POSITIONS. masked: what a logit becomes at a word,
+ * from -128 on; exponential: the layer's table of exp(-d * scale) in Q0.31. Scale 1/256, zero point -128. */
+void ub_softmax(const int8_t *masked, const uint8_t *exponential, uint32_t rows, uint32_t n, int8_t *x);
 
 #endif

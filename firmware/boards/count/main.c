@@ -1,7 +1,8 @@
 /* Counts the instructions of the agent by kind of operation, on QEMU's virt machine, for `make bench`.
  *
  * The linker's --wrap puts the functions below around the agent's, which so run as they are (platformio.ini names them).
- * A line of input is a sentence, or '#' and a number of positions, which are filled with random embeddings and encoded.
+ * A line of input is a sentence, or '#' and a number of positions, which are filled with random embeddings, about as loud as
+ * words, and encoded.
  * Each is answered with one line of every kind and its instructions, behind the session's reply if there is one. */
 #include "../bare/board.h"
 #include "../bundle.h"
@@ -13,7 +14,7 @@
 
 typedef enum { PROTOCOL, TEXT, EMBEDDING, DECODING, ENCODER, MATMUL, NORM, ADD, LOGITS, SOFTMAX, CONTEXT, KINDS } kind;
 static const char *const names[KINDS] = {"protocol", "text", "embedding", "decoding", "layers",  "matmul",
-                                         "norm",     "add",  "logits",    "softmax",  "context"};
+                                         "norm",     "add",  "logits", "softmax",  "context"};
 
 static uint32_t counts[KINDS];
 static kind current;    /* what is being executed ... */
@@ -65,22 +66,25 @@ COUNT_RESULT(EMBEDDING, const int8_t *, ub_embed,
 COUNT_RESULT(ENCODER, ub_logits, ub_encode, (const ub_agent *a, uint32_t positions), (a, positions))
 COUNT(DECODING, ub_decode, (const ub_agent *a, const uint8_t *text, const ub_logits *logits, ub_answer *answer),
       (a, text, logits, answer))
+COUNT_RESULT(MATMUL, ub_block, ub_pack,
+             (uint8_t *to, const int8_t *x, uint32_t stride, int32_t zero, uint32_t columns, uint32_t positions),
+             (to, x, stride, zero, columns, positions))
 COUNT(MATMUL, ub_matmul,
-      (const ub_agent *a, const ub_matrix *m, const int8_t *x, uint32_t x_stride, uint32_t n, int8_t *y,
-       uint32_t y_stride),
-      (a, m, x, x_stride, n, y, y_stride))
+      (const ub_agent *a, const ub_matrix *m, const ub_block *x, int8_t *y, uint32_t y_stride, uint32_t y_step),
+      (a, m, x, y, y_stride, y_step))
 COUNT(NORM, ub_normalize, (const int8_t *x, int32_t zero, uint32_t n, uint32_t width, int8_t *h), (x, zero, n, width, h))
 COUNT(ADD, ub_add, (const ub_sum *sum, int8_t *x, const int8_t *y, uint32_t count), (sum, x, y, count))
-COUNT(LOGITS, ub_attention_logits,
-      (const ub_scale *scale, const int8_t *masked, const int8_t *q, const int8_t *k, uint32_t stride, uint32_t width,
-       uint32_t queries, uint32_t n, ub_attention *rows),
-      (scale, masked, q, k, stride, width, queries, n, rows))
-COUNT(SOFTMAX, ub_softmax, (const uint8_t *exponential, uint32_t queries, uint32_t n, ub_attention *rows),
-      (exponential, queries, n, rows))
-COUNT(CONTEXT, ub_attention_context,
-      (const ub_scale *scale, const ub_attention *rows, const int8_t *v, uint32_t stride, uint32_t width,
-       uint32_t queries, uint32_t n, int8_t *context),
-      (scale, rows, v, stride, width, queries, n, context))
+COUNT_RESULT(LOGITS, ub_rows, ub_bound,
+             (uint8_t *energy, const int8_t *rows, uint32_t stride, uint32_t count, uint32_t columns),
+             (energy, rows, stride, count, columns))
+
+/* In attention the product before the softmax gives the logits, the one behind it the context. */
+static kind product = LOGITS;
+COUNT(product, ub_product,
+      (const ub_scale *scale, const ub_rows *rows, const ub_block *x, int8_t *y, uint32_t y_stride),
+      (scale, rows, x, y, y_stride); product = LOGITS)
+COUNT(SOFTMAX, ub_softmax, (const int8_t *masked, const uint8_t *exponential, uint32_t rows, uint32_t n, int8_t *x),
+      (masked, exponential, rows, n, x); product = CONTEXT)
 
 static ub_arena arena;
 static ub_agent agent;
@@ -125,7 +129,7 @@ static void answer(const uint8_t *line, size_t length) {
   for (size_t i = 1; line[0] == '#' && line[i] != '\n'; i++) positions = positions * 10 + line[i] - '0';
   for (size_t i = 0; i < sizeof embeddings; i++) {
     state = state * 1664525u + 1013904223u;
-    embeddings[i] = (int8_t)(state >> 24);
+    embeddings[i] = (int8_t)((int8_t)(state >> 24) / 4);
   }
   reply_length = 0;
   memset(counts, 0, sizeof counts);
