@@ -49,12 +49,12 @@ def intent_scores(logits: np.ndarray, labels: Labels, temperature: float) -> np.
     return np.asarray(sums.max(1))
 
 
-def calibrate(scored: Scored, labels: Labels, most_accepted: float) -> Calibration:
+def calibrate(scored: Scored, labels: Labels, most_accepted: float, *, by_sentence: bool = False) -> Calibration:
     """Temperature and threshold.
 
-    The threshold is the one at which fewest sentences are wrongly rejected or accepted, both shares counted alike,
-    among those that accept at most ``most_accepted`` of what is out of scope. Without such sentences everything is
-    accepted.
+    The threshold is the one at which fewest sentences are wrongly rejected or accepted, both shares counted alike, or
+    ``by_sentence`` every sentence, among those that accept at most ``most_accepted`` of what is out of scope. Without
+    such sentences everything is accepted.
     """
     temperature = fit_temperature(scored)
     scores = intent_scores(scored.logits, labels, temperature)
@@ -64,7 +64,8 @@ def calibrate(scored: Scored, labels: Labels, most_accepted: float) -> Calibrati
     candidates = np.arange(0, 10001) / 10000
     rejected = np.searchsorted(np.sort(scores[inside]), candidates) / inside.sum()
     accepted = 1 - np.searchsorted(np.sort(scores[~inside]), candidates) / (~inside).sum()
-    cost = np.where(accepted <= most_accepted, rejected + accepted, 2 + accepted)
+    weight = (~inside).sum() / inside.sum() if by_sentence else 1.0
+    cost = np.where(accepted <= most_accepted, rejected + weight * accepted, 2 + weight + accepted)
     best = np.flatnonzero(cost == cost.min())
     return Calibration(temperature, float(candidates[best[len(best) // 2]]))
 

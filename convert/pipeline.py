@@ -63,6 +63,8 @@ class Options:
     """Refuse an int8 model whose exact match is more than this below the float one's."""
     most_accepted: float = 0.02
     """Share of validation sentences out of scope that the threshold may let through."""
+    by_sentence: bool = False
+    """The threshold counts every sentence alike, not the shares of those in and out of scope."""
 
 
 def run(folder: Path, options: Options, console: Console) -> dict[str, Any]:
@@ -121,7 +123,7 @@ def run(folder: Path, options: Options, console: Console) -> dict[str, Any]:
     scored = Scored(
         np.stack([c for c, _ in outputs]) * encoder.class_scale, np.array([labels.class_of(e) for e in usable])
     )
-    calibration = calibrate(scored, labels, options.most_accepted)
+    calibration = calibrate(scored, labels, options.most_accepted, by_sentence=options.by_sentence)
     chosen = sample(list(zip(usable, outputs, strict=True)), GOLDEN, seed=1)
     golden = [Golden(e.text, agent.embed(e.text), c, t) for e, (c, t) in chosen]
     versions = {p: importlib.metadata.version(p) for p in ("tensorflow", "tflite-micro")}
