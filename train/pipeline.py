@@ -69,8 +69,7 @@ def run(
         UserError: the budget cannot be reached.
     """
     labels = Labels.of(data.train)
-    for part, examples in (("valid", data.valid), ("test", data.test)):
-        labels.require(examples, f"{data.name}'s {part} part")
+    labels.require(data.valid, f"{data.name}'s valid part")
     sizes = Shape(classes=len(labels.classes), tags=labels.tags, **{**preset.shape, **(shape or {})})
     vocabulary = Vocabulary(sizes.rows, sizes.positions)
     with console.status("hashing words"):
