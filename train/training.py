@@ -128,7 +128,7 @@ def evaluate(student: Student, data: Encoded, pieces: tf.Tensor, labels: Labels)
         hit = intent == intent_of[data.classes[i]]
         right += hit
         if hit and intent >= 0:
-            rounded = np.round(tags * (127 / np.abs(tags).max())).astype(np.int8)
+            rounded = np.round(tags * (127 / max(np.abs(tags).max(), 1e-9))).astype(np.int8)
             hit = np.array_equal(best_tags(rounded, masks[intent]), data.tags[i, : len(tags)])
         exact += hit
     return right / len(data), exact / len(data)
@@ -306,9 +306,9 @@ def open_words(data: Encoded, tags: int, least: int) -> tuple[np.ndarray, np.nda
 def path_loss(logits: tf.Tensor, tags: tf.Tensor) -> tf.Tensor:
     """Negative log-likelihood of the right tags among all sequences of tags that decoding may choose, per word.
 
-    A conditional random field (Lafferty et al. 2001) whose transitions are not learned: I-x may follow B-x and I-x alone,
-    all else is free. What training maximizes is then what :func:`best_tags` searches: 4 points more SNIPS sentences with
-    all slots right than by the cross-entropy of each word, and nothing more to compute on the chip.
+    A conditional random field (Lafferty et al. 2001) whose transitions are not learned: I-x may follow B-x and I-x
+    alone, all else is free. What training maximizes is then what :func:`best_tags` searches: 4 points more SNIPS
+    sentences with all slots right than by the cross-entropy of each word, and nothing more to compute on the chip.
 
     Args:
         logits: [B, n, T], tags ordered O, B-0, I-0, B-1, I-1, ...
