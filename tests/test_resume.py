@@ -12,14 +12,16 @@ from rich.console import Console
 from test_train import GOOD, line, write_data
 
 from train import datasets, pipeline
+from train.cost import Budget
 from train.learner import Checkpoint, Saved
 from train.pipeline import CHECKPOINT, STUDENT_JSON, STUDENT_NPZ, digest
 from train.presets import Preset
 from train.student import Shape
 from train.training import Schedule
 
-PRESET = Preset(size=None, seen=900, shape={"rows": 256, "width": 16, "heads": (1,), "hidden": (8,), "embed": 8})
-SCHEDULE = Schedule(epochs=3, batch=2, open_slot=2, quantized_share=0.7)
+PRESET = Preset(size=None, seen=900, shape={"rows": 256, "width": 16, "heads": (1,), "hidden": (16,), "embed": 8})
+BUDGET = Budget(macs=6_000)
+SCHEDULE = Schedule(epochs=3, batch=4, open_slot=2, quantized_share=0.7)
 
 
 @pytest.fixture
@@ -33,7 +35,7 @@ def train(data: datasets.DataSet, out: Path) -> str:
     """Trains; returns what was said."""
     console = Console(width=200)
     with console.capture() as said:
-        pipeline.run(data, out, preset=PRESET, schedule=SCHEDULE, console=console)
+        pipeline.run(data, out, preset=PRESET, schedule=SCHEDULE, console=console, budget=BUDGET)
     return said.get()
 
 
@@ -55,7 +57,9 @@ def test_an_interrupted_run_ends_with_the_same_bytes(
     assert "taken up after epoch 2" in train(data, broken)
     for name in (STUDENT_NPZ, STUDENT_JSON):
         assert (whole / name).read_bytes() == (broken / name).read_bytes()
-    history = json.loads((broken / STUDENT_JSON).read_text())["history"]
+    record = json.loads((broken / STUDENT_JSON).read_text())
+    history = record["history"]
+    assert record["shape"]["hidden"][0] < 16, "it was pruned before it was interrupted"
     assert [e["epoch"] for e in history] == [1, 2, 3]
     assert [e["quantized"] for e in history] == [False, True, True]
     assert not (broken / CHECKPOINT).exists(), "nothing is left to take up"

@@ -25,6 +25,9 @@ from train.training import BATCH, path_loss, smoothed_loss
 GROUP = 4
 """Neurons and columns go by so many: the engine multiplies four at a time."""
 LEAST_COLUMNS = 2 * GROUP
+COLUMN_WORTH = 8.0
+"""First order underrates the columns, from which all else is computed: on SNIPS, students that never had 16 of 32
+(28 kB) were 1.9 points worse, those that never had half of the heads and neurons (49 kB) 0.4."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +142,7 @@ def removals(kept: Kept, worth: Importance) -> Iterator[tuple[float, Kept]]:
             yield heads[list(layer.heads)].sum() + neurons[list(layer.neurons)].sum(), with_layer()
     if len(kept.columns) > LEAST_COLUMNS:
         gone, left = least(kept.columns, worth.columns, len(kept.columns) % GROUP or GROUP)
-        yield worth.columns[gone].sum(), replace(kept, columns=left)
+        yield COLUMN_WORTH * worth.columns[gone].sum(), replace(kept, columns=left)
 
 
 def least(parts: tuple[int, ...], worth: np.ndarray, count: int) -> tuple[list[int], tuple[int, ...]]:
