@@ -201,7 +201,9 @@ def selftest(args: argparse.Namespace, console: Console) -> int:
     if args.json:
         print_json(dataclasses.asdict(result))
     else:
-        console.print(f"self-test passed: {result.golden} golden sentences gave the same numbers")
+        by = {"own": "the own engine", "tflm": "TFLite Micro"}
+        engines = " and ".join(by.get(name, name) for name in result.engines)
+        console.print(f"self-test passed: {engines} computed {result.golden} golden sentences as they should be")
     return 0
 
 

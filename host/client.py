@@ -145,6 +145,8 @@ class SelfTest:
     passed: bool
     golden: int
     """How many golden sentences were computed."""
+    engines: tuple[str, ...]
+    """What computed every one of them; the first answers prompts: ``own``, or ``tflm`` for TFLite Micro."""
 
 
 @dataclass(frozen=True)
@@ -228,7 +230,9 @@ class Client:
 
     def selftest(self) -> SelfTest:
         """Let the board compute the golden sentences of its bundle. A failure raises AgentError."""
-        return _record(SelfTest, self._request("/selftest", SELFTEST_FACTOR))
+        fields = self._request("/selftest", SELFTEST_FACTOR)
+        engines = tuple(_field(fields, "engines", list))
+        return SelfTest(_field(fields, "passed", bool), _field(fields, "golden", int), engines)
 
     def stats(self) -> Stats:
         """The agent's counters."""
@@ -380,7 +384,7 @@ def _answer(prompt: str, fields: Mapping[str, Any]) -> Answer:
     )
 
 
-_R = TypeVar("_R", Info, SelfTest, Stats)
+_R = TypeVar("_R", Info, Stats)
 
 
 def _record(kind: type[_R], fields: Mapping[str, Any]) -> _R:

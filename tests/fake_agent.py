@@ -45,7 +45,7 @@ class FakeAgent:
         self._faults = list(faults)
         self._replies: dict[str, Mapping[str, Any]] = {
             "/info": INFO,
-            "/selftest": {"passed": True, "golden": 4},
+            "/selftest": {"passed": True, "golden": 4, "engines": ["own"]},
             **(replies or {}),
         }
         self._master, self._slave = os.openpty()
