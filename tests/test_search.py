@@ -18,6 +18,7 @@ from train.cost import CHIPS, Budget, Pricing
 from train.errors import UserError
 from train.presets import Distillation
 from train.search import (
+    SMALLEST,
     Candidate,
     Outcome,
     Plan,
@@ -26,6 +27,7 @@ from train.search import (
     front,
     open_study,
     picture,
+    require_reach,
     results,
     run,
     show,
@@ -99,9 +101,9 @@ def test_another_search_in_the_same_folder_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("budget", [Budget(bytes=9_000), Budget(ms=0.1), Budget(macs=1e4)])
-def test_a_budget_out_of_reach_is_refused(budget: Budget, tmp_path: Path) -> None:
+def test_a_budget_out_of_reach_is_refused(budget: Budget) -> None:
     with pytest.raises(UserError, match=r"out of reach: the smallest student that is searched takes \d"):
-        searched(tmp_path, 1, replace(PLAN, budget=budget))
+        require_reach(budget, PRICE(shape_of(SMALLEST)))
 
 
 def test_a_trial_is_pruned_to_its_own_share_within_the_budget() -> None:

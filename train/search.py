@@ -191,6 +191,18 @@ def open_study(out: Path, plan: Plan, worker_seed: int) -> optuna.Study:
     return study
 
 
+def require_reach(budget: Budget, least: Cost) -> None:
+    """
+    Raises:
+        UserError: not even the smallest student, which costs ``least``, is within the budget.
+    """
+    if not budget.holds(least):
+        raise UserError(
+            f"the budget of {describe(budget.limits)} is out of reach: the smallest student that is searched "
+            f"takes {describe({name: getattr(least, name) for name in budget.limits})}"
+        )
+
+
 def run(
     study: optuna.Study,
     plan: Plan,
@@ -200,18 +212,8 @@ def run(
     trials: int,
     console: Console,
 ) -> None:
-    """Adds trials until there are ``trials`` that were trained, those of all processes together.
-
-    Raises:
-        UserError: not even the smallest student is within the budget.
-    """
+    """Adds trials until there are ``trials`` that were trained, those of all processes together."""
     limits = {**plan.budget.limits, "arena": float(price.chip.arena)}
-    least = price(shape_of(SMALLEST))
-    if any(getattr(least, name) > limit for name, limit in limits.items()):
-        raise UserError(
-            f"the budget of {describe(plan.budget.limits)} is out of reach: the smallest student that is searched "
-            f"takes {describe({name: getattr(least, name) for name in plan.budget.limits})}"
-        )
 
     def objective(trial: Trial) -> tuple[float, float, float]:
         candidate = suggest(trial)
@@ -280,14 +282,13 @@ def show(found: dict[str, Any], console: Console) -> None:
     """Prints the front."""
     title = f"Pareto front of {len(found['trials'])} trials; time and MACs at {found['words']} words"
     table = Table(title=title, title_justify="left")
-    for name in ("exact", "intent", "kB", "ms", "MMAC", "RAM kB", "rows", "embed", "width", "heads", "hidden"):
-        table.add_column(name, justify="right")
+    for name in ("exact", "kB", "ms", "MMAC", "RAM", "rows", "embed", "width", "heads", "hidden"):
+        table.add_column(name, justify="right", overflow="fold")
     for entry in found["front"]:
         cost, shape = entry["cost"], entry["shape"]
         layers = ("+".join(map(str, shape[name])) for name in ("heads", "hidden"))
         table.add_row(
             f"{entry['exact']:.1%}",
-            f"{entry['intent']:.1%}",
             f"{cost['bytes'] / 1e3:.1f}",
             f"{cost['ms']:.2f}",
             f"{cost['macs'] / 1e6:.2f}",
@@ -331,9 +332,10 @@ def search(
 ) -> dict[str, Any]:
     """Searches, writes ``search.json`` and ``search.svg`` to ``out``, and returns the content of the former."""
     worker = np.random.SeedSequence()  # workers that start at once must not draw the same
-    study = open_study(out, plan, int(worker.generate_state(1)[0]))
     with console.status("reading the data"):
         trainer = Trainer(data, plan, teacher, distillation)
+    require_reach(plan.budget, trainer.price(trainer.shape(SMALLEST)))
+    study = open_study(out, plan, int(worker.generate_state(1)[0]))
     run(study, plan, trainer.shape, trainer.price, trainer, trials, console)
     found = results(study, plan, trainer.price, trainer.shape)
     write_atomic(out / RESULT, json.dumps(found, indent=1) + "\n")
