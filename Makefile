@@ -1,7 +1,7 @@
 # make agent   trains the default agent, builds its firmware, asks it some sentences in a simulated ESP32-C3
 # make test    runs all tests
 # make benchmark   what teacher, distillation, pruning and int8 give and cost on DATA; goes on where it was interrupted
-# make bench   counts what the engine costs (QEMU, callgrind); prints a table, writes build/bench.json
+# make bench   counts what the engine costs (QEMU, callgrind); prints tables, writes build/bench.json and build/bench.svg
 # make soak    the tests of updates and faults at full length: 10,000 power cuts, 100,000 requests (some 20 minutes)
 # make lint    checks format, style and types
 # make readme  is make agent, and puts its transcript into README.md

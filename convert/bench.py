@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -70,8 +71,24 @@ def library_flags() -> list[str]:
     return ["-std=c11", "-O2", *flags]
 
 
+def logits_crc(agent: Agent, positions: int) -> int:
+    """CRC-32 of the logits of the embeddings that firmware/boards/count makes up for ``positions``."""
+    state, values = 1, []
+    embed = len(agent.embed("a")[0])
+    for _ in range(positions * embed):
+        state = (state * 1664525 + 1013904223) % 2**32
+        values.append(int(((state >> 24 ^ 128) - 128) / 4))
+    classes, tags = agent.encode(np.array(values, np.int8).reshape(positions, -1))
+    return zlib.crc32(classes.tobytes() + tags.tobytes())
+
+
 def count_rv32(bundle: Path, lines: Sequence[str], folder: Path) -> list[dict[str, int]]:
-    """Instructions by kind for each line: a sentence, or '#' and a number of positions."""
+    """Instructions by kind for each line: a sentence, or '#' and a number of positions.
+
+    Raises:
+        UserError: a program is missing, or the firmware refuses the bundle.
+        RuntimeError: it gives other logits there than on this machine, which is a bug.
+    """
     gcc = program("riscv64-unknown-elf-gcc", "gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf")
     qemu = program("qemu-system-riscv32", "qemu-system-misc")
     image = folder / "count.elf"
@@ -86,6 +103,7 @@ def count_rv32(bundle: Path, lines: Sequence[str], folder: Path) -> list[dict[st
         raise UserError(f"the counting firmware does not compile:\n{done.stderr}")
     emulator = [qemu, "-M", "virt", "-bios", "none", "-nographic", "-monitor", "none", "-serial", "stdio"]
     counts: list[dict[str, int]] = []
+    agent = Agent(bundle.read_bytes())
     with subprocess.Popen(
         [*emulator, "-icount", "shift=0", "-kernel", str(image)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:
@@ -101,6 +119,8 @@ def count_rv32(bundle: Path, lines: Sequence[str], folder: Path) -> list[dict[st
                 while not (reply := process.stdout.readline().decode()).startswith("#count"):
                     if not reply or reply.startswith("#panic"):
                         raise RuntimeError(f"the counting firmware stopped at {line!r}: {reply}")
+                    if reply.startswith("#crc") and int(reply.split()[1]) != logits_crc(agent, int(line[1:])):
+                        raise RuntimeError(f"at {line!r} other logits on rv32imc than on this machine")
                 counts.append({k: int(v) for k, v in re.findall(r"(\w+)=(\d+)", reply)})
         finally:
             process.kill()

@@ -22,6 +22,7 @@ from convert.bench import (
     call_graph,
     code_bytes,
     compile_agent,
+    count_rv32,
     differing,
     most_stack,
     random_embeddings,
@@ -127,6 +128,13 @@ def test_random_and_validation_sentences_are_exact(bundle: Path, agent_folder: P
     assert differing(agent, reference, random_embeddings(reference, 300)) is None
     valid = itertools.islice(valid_embeddings(agent, agent_folder / "data" / "valid.jsonl"), 100)
     assert differing(agent, reference, valid) is None
+
+
+def test_assembly_gives_the_same(bundle: Path, tmp_path: Path) -> None:
+    """The chip's code in QEMU against this machine's, at blocks of every size; count_rv32() compares their logits."""
+    tool("qemu-system-riscv32", "qemu-system-misc")
+    tool("riscv64-unknown-elf-gcc", "gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf")
+    count_rv32(bundle, [f"#{n}" for n in range(1, 18)], tmp_path)
 
 
 # ---- arithmetic ----
@@ -271,7 +279,7 @@ def rows_of_words(width: int, count: int, seed: int) -> np.ndarray:
     rows = rng.integers(-128, 128, (count, width)) // loudness
     rows[np.arange(count), rng.integers(0, width, count)] = rng.integers(-128, 128, count)
     rows[:256] = np.arange(-128, 128)[:, None]
-    return rows.astype(np.int8)
+    return np.asarray(rows.astype(np.int8))
 
 
 @pytest.mark.parametrize("scale", [(2 * LOGIT_LIMIT + MASK_MARGIN) / 255, 1 / 16, 1.0])

@@ -3,9 +3,11 @@
  * The linker's --wrap puts the functions below around the agent's, which so run as they are (platformio.ini names them).
  * A line of input is a sentence, or '#' and a number of positions, which are filled with random embeddings, about as loud as
  * words, and encoded.
- * Each is answered with one line of every kind and its instructions, behind the session's reply if there is one. */
+ * Each is answered with one line of every kind and its instructions, behind the session's reply, or the CRC-32 of the
+ * logits. */
 #include "../bare/board.h"
 #include "../bundle.h"
+#include "crc.h"
 #include "decode.h"
 #include "encoder.h"
 #include "kernel.h"
@@ -135,11 +137,18 @@ static void answer(const uint8_t *line, size_t length) {
   memset(counts, 0, sizeof counts);
   current = positions > 0 ? ENCODER : PROTOCOL;
   booked = instructions();
+  ub_logits logits = {0};
   if (positions > 0)
-    (void)ub_encode_embeddings(&agent, embeddings, positions);
+    logits = ub_encode_embeddings(&agent, embeddings, positions);
   else
     ub_session_feed(&session, line, length);
   enter(current);
+  if (positions > 0) {
+    const uint32_t classes = ub_crc32(0, (const uint8_t *)logits.classes, agent.encoder.classes);
+    send("#crc ");
+    send_number(ub_crc32(classes, (const uint8_t *)logits.tags, (positions - 1) * (size_t)agent.encoder.tags));
+    send("\n");
+  }
   for (size_t i = 0; i < reply_length; i++) board_send(reply[i]);
   send("#count");
   for (uint32_t i = 0; i < KINDS; i++) {
