@@ -1,7 +1,8 @@
 """``python -m convert.costs``: measures students of many shapes and fits what train/cost.py predicts with.
 
-Each is converted, bundled and run by the firmware's own code in QEMU, which counts its instructions. Weights are drawn
-as training leaves them: normally distributed, so that most rows are narrow enough to be multiplied two at a time.
+Each is converted, bundled and answers sentences by the firmware's own code in QEMU, which counts its instructions. They
+depend a little on the numbers that are multiplied, so weights and ranges are as training leaves them: weights normally
+distributed, ranges as wide as what they hold.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 from rich.console import Console
 from rich.progress import track
 
@@ -38,14 +40,8 @@ from train.examples import write_atomic
 from train.labels import Labels
 from train.student import Shape, Student
 
-POSITIONS = (2, 4, 7, 8, 11, 16, 32)
-SENTENCES = (
-    "lights off",
-    "turn on the light in the living room",
-    "play some music by the rolling stones from nineteen seventy two in the bedroom",
-)
-SPOKEN = frozenset(("protocol", "text", "embedding", "decoding"))
-"""Kinds of instructions that a whole sentence takes beside the encoder's."""
+TEXT = "play some music by the rolling stones from nineteen seventy two in the bedroom upstairs and turn on one lamp"
+SENTENCES = tuple(" ".join(TEXT.split()[-n:]) for n in (1, 2, 3, 5, 6, 7, 8, 10, 13, 15, 20))
 SHAPES: tuple[dict[str, Any], ...] = (
     {},
     {"heads": (2,), "hidden": (64,)},
@@ -71,8 +67,8 @@ class Measured:
     fixed: int
     """Bytes of the sections that depend on the data."""
     arena: int
-    counts: list[tuple[int, bool, dict[str, int]]]
-    """Positions, whether a whole sentence was parsed and answered, instructions by kind."""
+    counts: list[tuple[int, dict[str, int]]]
+    """Of every sentence: its positions, and instructions by kind."""
 
 
 def labels_of(intents: int, slots: int) -> Labels:
@@ -96,25 +92,30 @@ def measure(sizes: dict[str, Any], folder: Path, seed: int = 0) -> Measured:
         matrix.assign(rng.normal(size=matrix.shape) / np.sqrt(matrix.shape[0]))
     for bias in student.biases.values():
         bias.assign(rng.normal(size=bias.shape) / 10)  # equal ones would be stored once
-    student.start_quantizing()
     shape = student.shape
+    table = np.clip(np.round(rng.normal(size=(shape.rows, shape.embed)) * 2.4), -7, 7)
+    student.table.assign(table * 0.1)
+    words = rng.integers(shape.positions, shape.rows, (400, 7)).astype(np.int32)
+    words[0] = shape.rows  # no word has no pieces
+    student.dropout = 0.0
+    student(tf.constant(rng.integers(1, 400, (64, shape.positions - 1))), tf.constant(words), training=True)
+    student.start_quantizing()
+    student.table_limit.assign(0.7)
     flatbuffer = convert(student)
     content = assemble(
         {"name": "costs"},
         labels=labels_section(labels, [], 0.1, Calibration(1.0, 0.0)),
-        features=features_section(rng.integers(-7, 8, (shape.rows, shape.embed)), shape.positions, shape.embed_bits),
+        features=features_section(table.astype(np.int64), shape.positions, shape.embed_bits),
         values=values_section(labels, {}, []),
         golden=golden_section([]),
         flatbuffer=flatbuffer,
     )
     path = folder / "costs.bundle"
     path.write_bytes(content)
-    positions = [n for n in POSITIONS if n <= shape.positions]
-    found = count_rv32(path, [*(f"#{n}" for n in positions), *SENTENCES], folder)
-    counts = [(n, False, c) for n, c in zip(positions, found, strict=False)]
-    counts += [(len(s.split()) + 1, True, c) for s, c in zip(SENTENCES, found[len(positions) :], strict=True)]
-    table = shape.rows * shape.embed * shape.embed_bits // 8
-    return Measured(shape, len(content), table + label_bytes(labels, {}, []), Agent(content).arena_bytes, counts)
+    found = count_rv32(path, SENTENCES, folder)
+    counts = [(len(s.split()) + 1, c) for s, c in zip(SENTENCES, found, strict=True)]
+    table_bytes = shape.rows * shape.embed * shape.embed_bits // 8
+    return Measured(shape, len(content), table_bytes + label_bytes(labels, {}, []), Agent(content).arena_bytes, counts)
 
 
 def fit(rows: Sequence[tuple[Terms, float, float]]) -> Terms:
@@ -134,11 +135,10 @@ def fit_all(measured: Sequence[Measured]) -> dict[str, Any]:
     arenas = [(arena_terms(m.shape), float(m.arena), float(m.arena)) for m in measured]
     instructions: dict[str, list[tuple[Terms, float, float]]] = {}
     for m in measured:
-        for positions, spoken, counts in m.counts:
+        for positions, counts in m.counts:
             for kind, terms in instruction_terms(m.shape, positions).items():
-                if spoken or kind not in SPOKEN:
-                    row = (terms, float(counts[kind]), float(sum(counts.values())))
-                    instructions.setdefault(kind, []).append(row)
+                row = (terms, float(counts[kind]), float(sum(counts.values())))
+                instructions.setdefault(kind, []).append(row)
     return {
         "bytes": fit(sizes),
         "arena": fit(arenas),
@@ -151,9 +151,9 @@ def errors(found: dict[str, Any], m: Measured) -> Iterator[tuple[str, float]]:
     predicted = m.fixed + encoder_weights(m.shape) + dot(byte_terms(m.shape), found["bytes"])
     yield "bytes", predicted / m.bundle - 1
     yield "arena", dot(arena_terms(m.shape), found["arena"]) / m.arena - 1
-    for positions, spoken, counts in m.counts:
+    for positions, counts in m.counts:
         kinds = instruction_terms(m.shape, positions).items()
-        total = sum(dot(terms, found["instructions"][k]) for k, terms in kinds if spoken or k not in SPOKEN)
+        total = sum(dot(terms, found["instructions"][kind]) for kind, terms in kinds)
         yield "instructions", total / sum(counts.values()) - 1
 
 

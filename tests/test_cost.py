@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from convert.costs import POSITIONS, SENTENCES, errors, fit, measure
+from convert.costs import SENTENCES, errors, fit, measure
 from train import datasets
 from train.agentlib import Agent, constants
 from train.cost import CHIPS, Budget, Cost, Pricing, coefficients, instructions, label_bytes
@@ -47,7 +47,7 @@ def test_a_shape_that_was_not_measured(tmp_path: Path) -> None:
     found = list(errors(coefficients(), measured))
     for what, share in found:
         assert abs(share) < {"bytes": 0.02, "arena": 0.02, "instructions": 0.08}[what]
-    assert len(found) == 2 + len(POSITIONS) + len(SENTENCES)
+    assert len(found) == 2 + len(SENTENCES)
 
 
 def test_every_kind_of_instruction_is_predicted() -> None:

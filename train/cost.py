@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from train.student import Shape  # it takes TensorFlow along, and seconds
 
 COSTS = Path(__file__).parent / "costs.json"
-TILE = 4
-"""Positions that the engine multiplies at a time."""
+BLOCK = 8
+"""Positions that the engine multiplies at a time (UB_BLOCK)."""
 RECORD_BYTES = 800
 """Manifest and golden sentences, about."""
 
@@ -65,42 +66,55 @@ def byte_terms(shape: Shape) -> Terms:
 
 def arena_terms(shape: Shape) -> Terms:
     """What the RAM for a sentence of the greatest length is linear in."""
+    n = shape.positions
+    block = min(n, BLOCK)
     attended = [heads * shape.head_width for heads in shape.heads]
-    work = [(shape.positions + shape.kernel - 1) * shape.embed, shape.classes + 2 * shape.positions * shape.tags]
-    work += [shape.positions * max(3 * a, f, shape.width) for a, f in zip(attended, shape.hidden, strict=True)]
-    activations = shape.positions * (shape.width + max(shape.width, *attended)) + max(work)
-    return {"agent": 1, "activation": activations, "column": max(a for a, _ in matrices(shape))}
+    work = [(n + shape.kernel - 1) * shape.embed, shape.classes + 2 * n * shape.tags]
+    work += [max(3 * n * a, block * f) for a, f in zip(attended, shape.hidden, strict=True)]
+    columns = max(n, *(inputs for inputs, _ in matrices(shape)))
+    return {"agent": 1, "activation": n * shape.width + block * max(shape.width, n) + max(work), "column": columns}
+
+
+def product_terms(n: int, inputs: int, outputs: int) -> Terms:
+    """What a product of ``n`` positions, in blocks and in them two at a time, with ``outputs`` rows is linear in."""
+    pairs, blocks = (n + 1) // 2, -(-n // BLOCK)
+    weights = inputs * outputs
+    return {
+        "pair_weight": pairs * weights,
+        "block_weight": blocks * weights,
+        "block_output": blocks * outputs,
+        "output": n * outputs,
+        "pair_input": pairs * inputs,
+        "product": 1,
+    }
+
+
+def sum_terms(terms: Iterable[Terms]) -> Terms:
+    """Term by term."""
+    total: Terms = {}
+    for one in terms:
+        for name, value in one.items():
+            total[name] = total.get(name, 0) + value
+    return total
 
 
 def instruction_terms(shape: Shape, positions: int) -> dict[str, Terms]:
     """What the instructions of each kind are linear in, for a sentence of ``positions`` - 1 words."""
-    n, words, width = positions, positions - 1, shape.width
-    tiles, rest = divmod(n, TILE)
+    n, words, width, each = positions, positions - 1, shape.width, shape.head_width
     heads = sum(shape.heads)
-    pairs = heads * n * n
-    weights = [a * b for a, b in matrices(shape)]
-    # Rows with a scale each have larger integers, of which fewer can be multiplied two at a time.
-    coarse = sum(weights) if shape.per_channel else weights[0]
-    fine, final = sum(weights) - coarse, shape.width * shape.classes
-    outputs = sum(b for _, b in matrices(shape))
     norms = 2 * len(shape.heads) + 1
+    products = [product_terms(n, a, b) for a, b in matrices(shape)] + [product_terms(1, width, shape.classes)]
+    channels = products if shape.per_channel else products[:1]
+    logits, context = ({k: heads * v for k, v in product_terms(n, *sizes).items()} for sizes in ((each, n), (n, each)))
     return {
-        "matmul": {
-            "tile_weight": fine * tiles,
-            "rest": fine * (rest > 0) + final,
-            "rest_weight": fine * rest + final,
-            "channel_tile_weight": coarse * tiles,
-            "channel_rest_weight": coarse * rest,
-            "output": n * outputs + shape.classes,
-            "tile_output": (tiles + (rest > 0)) * outputs + shape.classes,
-            "input": n * sum(a for a, _ in matrices(shape)) + shape.width,
-        },
+        # Where rows have scales of their own their integers are larger, and sums must be emptied sooner.
+        "matmul": sum_terms(products) | {"channel_weight": sum(p["pair_weight"] for p in channels)},
         "norm": {"row": norms * n, "element": norms * n * width},
         "add": {"row": (norms - 1), "element": (norms - 1) * n * width},
-        "logits": {"row": heads * n, "pair": pairs, "mac": pairs * shape.head_width},
-        "softmax": {"row": heads * n, "pair": pairs},
-        "context": {"row": heads * n, "element": heads * n * shape.head_width, "mac": pairs * shape.head_width},
-        "layers": {"sentence": 1, "layer": len(shape.heads), "row": n},
+        "logits": logits,
+        "softmax": {"row": heads * n, "pair": heads * n * n},
+        "context": context,
+        "layers": {"sentence": 1, "layer": len(shape.heads), "row": n, "product": -(-n // BLOCK) * heads},
         "protocol": {"sentence": 1, "word": words},
         "text": {"sentence": 1, "word": words},
         "embedding": {"sentence": 1, "word": words, "element": words * shape.embed},

@@ -154,7 +154,8 @@ def least(parts: tuple[int, ...], worth: np.ndarray, count: int) -> tuple[list[i
 def choose(shape: Shape, worth: Importance, price: Callable[[Shape], Cost], limits: dict[str, float]) -> Kept:
     """What to keep so that each cost is within its limit: what goes is worth least for what it costs.
 
-    A removal counts by how much of the excess it takes away, the sum over the costs that are beyond their limits.
+    A removal counts by the share of the excess that it takes away, the sum over the costs that are beyond their limits;
+    what it takes away beyond that counts for nothing.
 
     Raises:
         UserError: nothing more can go.
@@ -169,7 +170,7 @@ def choose(shape: Shape, worth: Importance, price: Callable[[Shape], Cost], limi
         best: tuple[float, Kept] | None = None
         for value, smaller in removals(kept, worth):
             after = price(smaller.shape(shape))
-            gain = sum(max(0.0, getattr(cost, n) - getattr(after, n)) / beyond for n, beyond in excess.items())
+            gain = sum(min(1.0, max(0.0, getattr(cost, n) - getattr(after, n)) / excess[n]) for n in excess)
             if gain > 0 and (best is None or value / gain < best[0]):
                 best = (value / gain, smaller)
         if best is None:
