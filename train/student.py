@@ -36,7 +36,7 @@ class Shape:
     tags: int
     positions: int = 32
     """Words of a sentence + 1."""
-    rows: int = 3584
+    rows: int = 3552
     """Of the embedding table; the first ``positions`` belong to positions, the rest are hash buckets."""
     embed: int = 32
     embed_bits: int = 4
