@@ -13,7 +13,7 @@ from train.agentlib import Token, best_tags
 from train.examples import Slot
 from train.labels import OUTSIDE, Labels
 from train.metrics import Prediction
-from train.training import legal_masks
+from train.training import legal_masks, rounded
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,7 @@ class Decoder:
 
     def _slots(self, heads: Heads, legal: bytes) -> tuple[Slot, ...]:
         """The spans of the likeliest tags; a slot that is never said twice keeps one, the surer."""
-        scale = 127 / max(float(np.abs(heads.tags).max()), 1e-9)
-        logits = np.round(heads.tags * scale).astype(np.int8)
+        logits = rounded(heads.tags)
         tags = best_tags(logits, legal)
         margins = logits[np.arange(len(tags)), tags].astype(int) - logits[:, OUTSIDE]
         spans: list[_Span] = []

@@ -128,10 +128,14 @@ def evaluate(student: Student, data: Encoded, pieces: tf.Tensor, labels: Labels)
         hit = intent == intent_of[data.classes[i]]
         right += hit
         if hit and intent >= 0:
-            rounded = np.round(tags * (127 / max(np.abs(tags).max(), 1e-9))).astype(np.int8)
-            hit = np.array_equal(best_tags(rounded, masks[intent]), data.tags[i, : len(tags)])
+            hit = np.array_equal(best_tags(rounded(tags), masks[intent]), data.tags[i, : len(tags)])
         exact += hit
     return right / len(data), exact / len(data)
+
+
+def rounded(logits: np.ndarray) -> np.ndarray:
+    """Logits as int8, the largest of a sentence at 127, for :func:`best_tags`."""
+    return np.round(logits * (127 / max(np.abs(logits).max(), 1e-9))).astype(np.int8)
 
 
 def legal_masks(labels: Labels) -> list[bytes]:
