@@ -9,7 +9,7 @@ import pytest
 
 from convert.costs import SENTENCES, errors, fit, measure
 from train import datasets
-from train.agentlib import Agent, constants
+from train.agentlib import Agent
 from train.cost import CHIPS, Budget, Cost, Pricing, coefficients, instructions, label_bytes
 from train.errors import UserError
 from train.labels import Labels
@@ -53,10 +53,6 @@ def test_a_shape_that_was_not_measured(tmp_path: Path) -> None:
 def test_every_kind_of_instruction_is_predicted() -> None:
     assert set(coefficients()["instructions"]) == set(instructions(SMALL, 9))
     assert min(instructions(SMALL, 2).values()) > 0
-
-
-def test_the_chips_ram_is_the_firmwares() -> None:
-    assert CHIPS["esp32c3"].arena == constants()["UB_ARENA_BYTES"]
 
 
 @pytest.mark.parametrize(

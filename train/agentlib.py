@@ -25,7 +25,7 @@ import numpy as np
 from train.errors import UserError
 
 SOURCES = Path(__file__).parent.parent / "firmware" / "agent"
-HEADERS = ("agent.h", "decode.h", "crc.h")
+HEADERS = ("agent.h", "kernel.h", "decode.h", "crc.h")
 BUILD = Path("build") / "agentlib"
 
 

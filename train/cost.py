@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from train.agentlib import constants
 from train.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from train.student import Shape  # it takes TensorFlow along, and seconds
 
 COSTS = Path(__file__).parent / "costs.json"
-BLOCK = 8
-"""Positions that the engine multiplies at a time (UB_BLOCK)."""
 RECORD_BYTES = 800
 """Manifest and golden sentences, about."""
 
@@ -32,14 +31,22 @@ class Chip:
     """A chip that runs the firmware."""
 
     hz: float
-    arena: int
-    """RAM that the firmware gives the agent (UB_ARENA_BYTES), bytes."""
+
+    @property
+    def arena(self) -> int:
+        """RAM that the firmware gives the agent, bytes."""
+        return constants()["UB_ARENA_BYTES"]
 
 
-CHIPS = {"esp32c3": Chip(hz=160e6, arena=24 * 1024)}
+CHIPS = {"esp32c3": Chip(hz=160e6)}
 """Those whose instructions are counted; one instruction is taken as one cycle."""
 
 Terms = dict[str, float]
+
+
+def blocks_of(positions: int) -> int:
+    """Blocks of positions that the engine multiplies at a time."""
+    return -(-positions // constants()["UB_BLOCK"])
 
 
 def matrices(shape: Shape) -> list[tuple[int, int]]:
@@ -67,7 +74,7 @@ def byte_terms(shape: Shape) -> Terms:
 def arena_terms(shape: Shape) -> Terms:
     """What the RAM for a sentence of the greatest length is linear in."""
     n = shape.positions
-    block = min(n, BLOCK)
+    block = min(n, constants()["UB_BLOCK"])
     attended = [heads * shape.head_width for heads in shape.heads]
     work = [(n + shape.kernel - 1) * shape.embed, shape.classes + 2 * n * shape.tags]
     work += [max(3 * n * a, block * f) for a, f in zip(attended, shape.hidden, strict=True)]
@@ -77,7 +84,7 @@ def arena_terms(shape: Shape) -> Terms:
 
 def product_terms(n: int, inputs: int, outputs: int) -> Terms:
     """What a product of ``n`` positions, in blocks and in them two at a time, with ``outputs`` rows is linear in."""
-    pairs, blocks = (n + 1) // 2, -(-n // BLOCK)
+    pairs, blocks = (n + 1) // 2, blocks_of(n)
     weights = inputs * outputs
     return {
         "pair_weight": pairs * weights,
@@ -114,7 +121,7 @@ def instruction_terms(shape: Shape, positions: int) -> dict[str, Terms]:
         "logits": logits,
         "softmax": {"row": heads * n, "pair": heads * n * n},
         "context": context,
-        "layers": {"sentence": 1, "layer": len(shape.heads), "row": n, "product": -(-n // BLOCK) * heads},
+        "layers": {"sentence": 1, "layer": len(shape.heads), "row": n, "product": blocks_of(n) * heads},
         "protocol": {"sentence": 1, "word": words},
         "text": {"sentence": 1, "word": words},
         "embedding": {"sentence": 1, "word": words, "element": words * shape.embed},
