@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from train.errors import UserError
+from train.command_line import reporting
 from train.quiet import native_silence
 
 
@@ -33,6 +33,7 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+@reporting(interrupted="nothing half written")
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns its exit status."""
     arguments = sys.argv[1:] if arguments is None else arguments
@@ -42,17 +43,10 @@ def main(arguments: list[str] | None = None) -> int:
         return sign.main(arguments[1:])
     options = parser().parse_args(arguments)
     console = Console(highlight=False, soft_wrap=True)
-    try:
-        with native_silence():
-            from convert.pipeline import Options, run
+    with native_silence():
+        from convert.pipeline import Options, run
 
-        metrics = run(options.folder, Options(options.name, options.most_loss, options.most_accepted), console)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; nothing half written", file=sys.stderr)
-        return 130
+    metrics = run(options.folder, Options(options.name, options.most_loss, options.most_accepted), console)
     show(metrics, console)
     console.print(f"agent written to {options.folder / 'agent.bundle'}, report to {options.folder / 'report.html'}")
     return 0

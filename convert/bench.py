@@ -37,6 +37,7 @@ from convert.bundle import (
 )
 from convert.reference import Reference
 from train.agentlib import SOURCES, Agent
+from train.command_line import reporting, whole
 from train.errors import UserError
 from train.examples import read_jsonl, write_atomic
 from train.labels import Labels
@@ -459,31 +460,28 @@ def prove(bundle: Path, count: int, console: Console) -> bool:
     return True
 
 
+@reporting()
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns its exit status: 1 if --exact finds a difference."""
     parser = argparse.ArgumentParser(prog="python -m convert.bench", description="Counts what the engine costs.")
     parser.add_argument("bundle", type=Path, nargs="?", default=Path("build/home/agent.bundle"), metavar="BUNDLE")
     parser.add_argument("--out", type=Path, default=Path("build/bench.json"), help="also FILE.svg beside it")
     parser.add_argument("--exact", action="store_true", help="compare values with TFLite Micro's instead (long)")
-    parser.add_argument("--count", type=int, default=EXACT, help=f"random inputs of --exact (default: {EXACT:,})")
+    parser.add_argument("--count", type=whole(1), default=EXACT, help=f"random inputs of --exact (default: {EXACT:,})")
     options = parser.parse_args(arguments)
     console = Console(highlight=False)
-    try:
-        if not options.bundle.is_file():
-            raise UserError(f"{options.bundle}: there is no such bundle; make agent makes build/home/agent.bundle")
-        if options.exact:
-            return 0 if prove(options.bundle, options.count, console) else 1
-        with tempfile.TemporaryDirectory() as folder:
-            notes = Path(folder) / "notes.bundle"
-            notes.write_bytes(notes_agent())
-            agents = {
-                options.bundle.parent.name or options.bundle.stem: measure(options.bundle, console),
-                "notes": measure(notes, console),
-            }
-        limits = firmware_limits()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    if not options.bundle.is_file():
+        raise UserError(f"{options.bundle}: there is no such bundle; make agent makes build/home/agent.bundle")
+    if options.exact:
+        return 0 if prove(options.bundle, options.count, console) else 1
+    with tempfile.TemporaryDirectory() as folder:
+        notes = Path(folder) / "notes.bundle"
+        notes.write_bytes(notes_agent())
+        agents = {
+            options.bundle.parent.name or options.bundle.stem: measure(options.bundle, console),
+            "notes": measure(notes, console),
+        }
+    limits = firmware_limits()
     for name, figures in agents.items():
         show(name, figures, console)
     show_firmware(limits, console)

@@ -33,6 +33,7 @@ from rich.table import Table
 from convert import report
 from convert.results import RESULTS, STEPS, Model, Results, effects_table, markdown, table
 from train import datasets
+from train.command_line import reporting, whole
 from train.cost import CHIPS, Budget, Pricing, encoder_weights, label_bytes
 from train.datasets import DataSet
 from train.errors import UserError
@@ -395,10 +396,10 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--data-dir", type=Path, help="where local copies of public data sets lie")
     top.add_argument("--test", type=Path, metavar="FILE", help="JSON lines to measure instead of the test part")
     top.add_argument("--part", choices=("valid", "test"), help="part to show (default: test, if there is one)")
-    top.add_argument("--seeds", type=int, default=3, help="how many runs of every model")
+    top.add_argument("--seeds", type=whole(1), default=3, help="how many runs of every model")
     top.add_argument("--steps", nargs="+", choices=STEPS, default=list(STEPS), help="what to make")
     top.add_argument("--preset", choices=PRESETS, default="large", help="as in python -m train")
-    top.add_argument("--epochs", type=int, help="passes over the training data (default: the preset's)")
+    top.add_argument("--epochs", type=whole(1), help="passes over the training data (default: the preset's)")
     top.add_argument("--teacher", type=Path, help="pretrained encoder to distil (default: MiniLM-L6)")
     top.add_argument(
         "--budget",
@@ -406,11 +407,14 @@ def parser() -> argparse.ArgumentParser:
         help="of a pruned student, as in python -m train (default: half of its encoder goes)",
     )
     top.add_argument(
-        "--labels-per-intent", type=int, metavar="N", help="keep so many labels of every intent; the rest is plain text"
+        "--labels-per-intent",
+        type=whole(1),
+        metavar="N",
+        help="keep so many labels of every intent; the rest is plain text",
     )
     top.add_argument(
         "--soft-labels",
-        type=int,
+        type=whole(1),
         metavar="N",
         help="sentences that the teacher labels (default: the preset's, or all that lost their labels)",
     )
@@ -424,27 +428,16 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+@reporting(interrupted="the same command goes on from here")
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns its exit status."""
     options = parser().parse_args(arguments)
     console = Console(highlight=False, soft_wrap=True)
-    try:
-        results = _run(options, console)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on from here", file=sys.stderr)
-        return 130
-    show(results, Console(width=max(console.width, WIDTH)))
+    show(_run(options, console), Console(width=max(console.width, WIDTH)))
     return 0
 
 
 def _run(options: argparse.Namespace, console: Console) -> Results:
-    for name in ("seeds", "epochs", "labels_per_intent", "soft_labels"):
-        value = getattr(options, name)
-        if value is not None and value < 1:
-            raise UserError(f"--{name.replace('_', '-')} must be at least 1, not {value}")
     preset = PRESETS[options.preset]
     data = datasets.load(options.data, data_dir=options.data_dir, size=preset.size, cache_dir=pipeline.CACHE)
     if options.test:

@@ -25,6 +25,7 @@ from convert.bench import count_rv32
 from convert.bundle import Calibration, assemble, features_section, golden_section, labels_section, values_section
 from convert.flatbuffer import convert
 from train.agentlib import Agent
+from train.command_line import reporting
 from train.cost import (
     COSTS,
     Terms,
@@ -35,7 +36,6 @@ from train.cost import (
     instruction_terms,
     label_bytes,
 )
-from train.errors import UserError
 from train.examples import write_atomic
 from train.labels import Labels
 from train.student import Shape, Student
@@ -157,18 +157,15 @@ def errors(found: dict[str, Any], m: Measured) -> Iterator[tuple[str, float]]:
         yield "instructions", total / sum(counts.values()) - 1
 
 
+@reporting()
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns its exit status."""
     parser = argparse.ArgumentParser(prog="python -m convert.costs", description="Fits what train/cost.py predicts.")
     parser.add_argument("--out", type=Path, default=COSTS, help="file for the coefficients")
     options = parser.parse_args(arguments)
     console = Console(highlight=False)
-    try:
-        with tempfile.TemporaryDirectory() as name:
-            measured = [measure(sizes, Path(name)) for sizes in track(SHAPES, "measuring", console=console)]
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    with tempfile.TemporaryDirectory() as name:
+        measured = [measure(sizes, Path(name)) for sizes in track(SHAPES, "measuring", console=console)]
     unseen: dict[str, float] = {}
     for m in measured:
         for what, error_share in errors(fit_all([other for other in measured if other is not m]), m):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -68,15 +67,11 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     if options.bundle is None and not options.make_key:
         parser.error("a BUNDLE was expected, or --make-key")
-    try:
-        key = make_key(options.key) if options.make_key else read_key(options.key)
-        if options.bundle is not None:
-            try:
-                write_atomic(options.bundle, signed(options.bundle.read_bytes(), key))
-            except OSError as error:
-                raise UserError(f"{options.bundle} cannot be signed ({error.strerror})") from None
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    key = make_key(options.key) if options.make_key else read_key(options.key)
+    if options.bundle is not None:
+        try:
+            write_atomic(options.bundle, signed(options.bundle.read_bytes(), key))
+        except OSError as error:
+            raise UserError(f"{options.bundle} cannot be signed ({error.strerror})") from None
     print(f"public key, for the firmware's build_flags: '-DUB_PUBLIC_KEY=\"{public_digits(key)}\"'")
     return 0

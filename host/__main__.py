@@ -23,11 +23,12 @@ import train.metrics
 from host import display
 from host.boards import PROJECT, board_choices, open_board
 from host.client import Client, Settings
-from host.errors import AgentError, BoardError
+from host.errors import AgentError
 from host.evaluation import outcome_of, predict
 from host.monitor import watch
 from host.protocol import prompt_payload
 from host.update import bundle_crc, read_bundle, send_update
+from train.command_line import MOST, print_error, reporting, whole
 from train.errors import UserError
 from train.examples import Example, example_to_json, read_jsonl, write_atomic
 from train.metrics import Percentiles, Prediction, measure
@@ -280,27 +281,14 @@ def print_json(record: dict[str, Any]) -> None:
     print(json.dumps(record, ensure_ascii=False))
 
 
-def print_error(error: Exception) -> None:
-    print(f"error: {error}", file=sys.stderr)
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of sentences")
-    return int(text)
-
-
-def _positive(kind: type[int] | type[float]) -> Callable[[str], int | float]:
-    def convert(text: str) -> int | float:
-        try:
-            value = kind(text)
-        except ValueError:
-            value = kind(0)
-        if not 0 < value < 1e9:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
-        return value
-
-    return convert
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= MOST:
+        raise argparse.ArgumentTypeError(f"expected a positive number of seconds, not {text!r}")
+    return value
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -317,11 +305,11 @@ def build_parser() -> argparse.ArgumentParser:
     )
     common.add_argument(
         "--timeout",
-        type=_positive(float),
+        type=_seconds,
         metavar="S",
         help="seconds to wait for an answer before asking again",
     )
-    common.add_argument("--baud", type=_positive(int), default=115200, metavar="N", help="speed of a serial port")
+    common.add_argument("--baud", type=whole(1), default=115200, metavar="N", help="speed of a serial port")
     common.add_argument(
         "--bundle",
         type=Path,
@@ -356,12 +344,10 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command.add_argument("file", type=Path, metavar="FILE.jsonl", help="labelled sentences, one JSON object a line")
-    command.add_argument("--errors", type=_count, default=10, metavar="N", help="wrong sentences to show; default 10")
+    command.add_argument("--errors", type=whole(0), default=10, metavar="N", help="wrong sentences to show; default 10")
     command.add_argument("--out", type=Path, metavar="FILE", help="write every prediction there, as JSON lines")
     command = add("bench", bench)
-    command.add_argument(
-        "--rounds", type=_positive(int), default=4, metavar="N", help="times that each length is asked"
-    )
+    command.add_argument("--rounds", type=whole(1), default=4, metavar="N", help="times that each length is asked")
     add("selftest", selftest)
     add("info", info)
     add("update", update).add_argument("file", type=Path, metavar="BUNDLE", help="the agent, as convert wrote it")
@@ -370,6 +356,7 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+@reporting()
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit status."""
     args = build_parser().parse_args(argv)
@@ -382,11 +369,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         status = run(args, Console(soft_wrap=True, highlight=False))
         sys.stdout.flush()
         return status
-    except (UserError, BoardError, AgentError) as error:
-        print_error(error)
-        return 3 if isinstance(error, BoardError) else error.exit_status if isinstance(error, AgentError) else 2
-    except KeyboardInterrupt:
-        return 130
     except BrokenPipeError:
         # Whoever read the output has seen enough; nothing more may be flushed into the closed pipe.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

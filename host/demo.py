@@ -16,8 +16,8 @@ from rich.table import Table
 from host import display
 from host.boards import SIM_ELF
 from host.client import Answer, Client, Info, Stats
-from host.errors import AgentError, BoardError
 from host.evaluation import outcome_of, predict
+from train.command_line import reporting
 from train.errors import UserError
 from train.examples import Example, read_jsonl, write_atomic
 from train.metrics import Metrics, Percentiles, measure
@@ -127,20 +127,15 @@ def demonstrate(folder: Path, console: Console) -> None:
         console.print(figures(metrics, part, info, agent.stats(), times))
 
 
+@reporting()
 def main() -> int:
     """Runs the command line; returns its exit status, as that of ``python -m host``."""
     parser = argparse.ArgumentParser(prog="python -m host.demo", description=__doc__)
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="what python -m convert wrote")
     folder: Path = parser.parse_args().folder
     console = Console(highlight=False, soft_wrap=True, record=True)
-    try:
-        demonstrate(folder, console)
-        write_atomic(folder / "demo.txt", console.export_text())
-    except (UserError, BoardError, AgentError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 3 if isinstance(error, BoardError) else 2
-    except KeyboardInterrupt:
-        return 130
+    demonstrate(folder, console)
+    write_atomic(folder / "demo.txt", console.export_text())
     return 0
 
 

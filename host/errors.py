@@ -2,11 +2,15 @@
 (train.errors.UserError).
 """
 
+from train.errors import ReportedError
 
-class BoardError(Exception):
+
+class BoardError(ReportedError):
     """No board, or no usable answer from it. The message says what was tried and how to mend it; exit status
     3.
     """
+
+    exit_status = 3
 
 
 class NoBoardError(BoardError):
@@ -23,21 +27,16 @@ class PortGoneError(NoAnswerError):
     """The port vanished, or the process behind it ended, while it was in use."""
 
 
-class AgentError(Exception):
+class AgentError(ReportedError):
     """The agent itself answered with an error (a ``!`` line).
 
     code: the protocol's stable word ("words", "utf8", "selftest", …). message: the agent's sentence for a
-    person.
+    person. exit_status: 1 where the agent failed a test, else 2: the input is at fault (the text, the command,
+    the bundle).
     """
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(f"the agent says: {message} ({code})")
         self.code = code
         self.message = message
-
-    @property
-    def exit_status(self) -> int:
-        """1 where the agent failed a test, else 2: the input is at fault (the text, the command, the
-        bundle).
-        """
-        return 1 if self.code == "selftest" else 2
+        self.exit_status = 1 if code == "selftest" else 2

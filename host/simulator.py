@@ -18,6 +18,7 @@ import tty
 from pathlib import Path
 
 from host.protocol import Decoder, Hello, Reply
+from train.command_line import reporting
 from train.errors import UserError
 
 # Simulated seconds that the chip runs between two looks at the line; about 3 ms of real time.
@@ -106,16 +107,13 @@ def simulate(elf: Path) -> None:
             sent = sent[os.write(master, sent) :]
 
 
+@reporting()
 def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m host.simulator", description="A simulated ESP32-C3 behind a pseudo-terminal."
     )
     parser.add_argument("elf", type=Path, metavar="firmware.elf")
-    try:
-        simulate(parser.parse_args().elf)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    simulate(parser.parse_args().elf)
     return 0
 
 

@@ -302,7 +302,6 @@ def test_a_folder_has_one_process(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--seeds", "0"], "--seeds must be at least 1"),
         (["--data", "FOLDER"], "no validation part"),
         (["--data", "FOLDER", "--valid"], "no test part"),
     ],

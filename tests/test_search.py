@@ -171,7 +171,6 @@ def test_a_trial_trains_and_prunes(tmp_path: Path) -> None:
         (["search"], "a search needs a budget"),
         (["search", "--budget", "100 apples"], "is no budget"),
         (["--budget", "5"], "is no budget"),
-        (["--trials", "0"], "--trials must be at least 1"),
         (["--shape", "{"], "is no JSON"),
         (["--shape", '{"depth": 3}'], "names of positions"),
         (["--shape", '{"heads": 3}'], "lists with a number for each layer"),

@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from train import datasets
+from train.command_line import reporting, whole
 from train.cost import CHIPS, Budget
 from train.errors import UserError
 from train.presets import PRESETS
@@ -53,10 +54,10 @@ def parser() -> argparse.ArgumentParser:
         help="pretrained encoder to distil, a BERT checkpoint in Hugging Face's layout; the default is MiniLM-L6",
     )
     top.add_argument(
-        "--soft-labels", type=int, default=0, metavar="N", help="sentences without a label that the teacher labels"
+        "--soft-labels", type=whole(0), default=0, metavar="N", help="sentences without a label that the teacher labels"
     )
-    top.add_argument("--size", type=int, help="training sentences to generate")
-    top.add_argument("--epochs", type=int, help="passes over the training data")
+    top.add_argument("--size", type=whole(1), help="training sentences to generate")
+    top.add_argument("--epochs", type=whole(1), help="passes over the training data")
     top.add_argument(
         "--budget",
         metavar="100kB,1.0MMAC,5ms",
@@ -67,32 +68,17 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument(
         "--shape", metavar="JSON", help='sizes that differ from those of the preset: {"width": 80, "heads": [4, 4]}'
     )
-    top.add_argument("--trials", type=int, default=50, help="students that a search trains, in all its processes")
+    top.add_argument("--trials", type=whole(1), default=50, help="students that a search trains, in all its processes")
     top.add_argument("--seed", type=int, default=1, help="of data, weights and order")
     return top
 
 
+@reporting(interrupted="the same command goes on")
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns its exit status."""
     options = parser().parse_args(arguments)
     console = Console(highlight=False, soft_wrap=True)
-    try:
-        return _run(options, console)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on", file=sys.stderr)
-        return 130
-
-
-def _run(options: argparse.Namespace, console: Console) -> int:
-    for name in ("size", "epochs", "trials"):
-        if getattr(options, name) is not None and getattr(options, name) < 1:
-            raise UserError(f"--{name} must be at least 1, not {getattr(options, name)}")
     out: Path = options.out or Path("build") / Path(options.data).name
-    if options.soft_labels < 0:
-        raise UserError(f"--soft-labels must be at least 0, not {options.soft_labels}")
     budget = Budget.parse(options.budget) if options.budget else None
     shape = _shape(options.shape) if options.shape else {}
     if options.what == "search":

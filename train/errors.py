@@ -1,9 +1,14 @@
-"""The one exception for what a person did wrong, as opposed to a bug."""
+"""Errors that end a command with a message for a person, as opposed to bugs."""
 
 
-class UserError(Exception):
+class ReportedError(Exception):
+    """Command lines print it as ``error: …`` and exit with its status (:func:`train.command_line.reporting`)."""
+
+    exit_status = 2
+
+
+class UserError(ReportedError):
     """A mistake in the input or its use.
 
-    The message names the thing, says what was expected and how to mend it. Command lines print it as
-    ``error: …`` and exit with status 2.
+    The message names the thing, says what was expected and how to mend it.
     """
