@@ -18,7 +18,7 @@ from train.encoding import Vocabulary, encode, tags_of
 from train.errors import UserError
 from train.examples import Example, Slot
 from train.labels import Labels
-from train.training import legal_masks, path_loss
+from train.training import legal_masks, path_loss, soft_path_loss, tag_marginals
 
 ROWS, POSITIONS = 256, 16
 
@@ -51,6 +51,26 @@ def test_path_loss_is_the_likelihood_among_all_legal_paths() -> None:
         weights = [np.exp(sum(x[i, t] for i, t in enumerate(p))) for p in paths]
         expected += np.log(sum(weights)) - sum(x[i, path[i]] for i in range(length))
     assert float(path_loss(tf.constant(logits), tf.constant(right))) == pytest.approx(expected / sum(lengths), rel=1e-5)
+
+
+def test_a_teachers_marginals_say_all_of_its_paths_that_the_student_learns_from() -> None:
+    tags, lengths = 5, (4, 1, 3)
+    shape = (len(lengths), max(lengths), tags)
+    teacher, student = (np.random.default_rng(seed).normal(0, 2, shape).astype(np.float32) for seed in (1, 2))
+    known = np.arange(max(lengths)) < np.array(lengths)[:, None]
+    marginals = tag_marginals(tf.constant(teacher), tf.constant(known)).numpy()
+    expected = 0.0
+    for row, length in enumerate(lengths):
+        paths = [p for p in itertools.product(range(tags), repeat=length) if legal(p)]
+        scores = [np.array([sum(x[row, i, t] for i, t in enumerate(p)) for p in paths]) for x in (teacher, student)]
+        p = np.exp(scores[0]) / np.exp(scores[0]).sum()
+        for i, tag in itertools.product(range(length), range(tags)):
+            likely = sum(share for share, path in zip(p, paths, strict=True) if path[i] == tag)
+            assert marginals[row, i, tag] == pytest.approx(likely, abs=1e-5)
+        expected += np.log(np.exp(scores[1]).sum()) - p @ scores[1]
+    assert not marginals[~known].any()
+    loss = float(soft_path_loss(tf.constant(student), tf.constant(marginals), tf.constant(known)))
+    assert loss == pytest.approx(expected / sum(lengths), rel=1e-5)
 
 
 # ---- labels ----

@@ -8,13 +8,14 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import tensorflow as tf
 
 from train.datasets import DataSet
-from train.encoding import Vocabulary, encode_words
+from train.encoding import PAD_WORD, Vocabulary, encode_words
 from train.examples import Example
 from train.presets import Distillation
 from train.teacher import JointTeacher, Teacher, principal_components
-from train.training import LexicalTargets, SoftTargets
+from train.training import LexicalTargets, SoftTargets, tag_marginals
 
 Progress = Callable[[int, int], None]
 
@@ -103,4 +104,12 @@ def soft_targets(
         length = int(data.lengths[i])
         classes[i], tags[i, :length] = c, t[:length]
         progress(done, len(found))
+    marginals = tf.function(
+        tag_marginals,
+        input_signature=[tf.TensorSpec((None, None, labels.tags)), tf.TensorSpec((None, None), tf.bool)],
+    )
+    for batch in data.batches(256):
+        most = int(data.lengths[batch].max())
+        known = data.words[batch, :most] != PAD_WORD
+        tags[batch, :most] = marginals(tags[batch, :most].astype(np.float32), known)
     return SoftTargets(data, classes, tags)

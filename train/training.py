@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from train.agentlib import best_tags
-from train.encoding import Encoded
+from train.encoding import PAD_WORD, Encoded
 from train.examples import write_atomic
 from train.labels import OUTSIDE, Labels
 from train.learner import Checkpoint, Learner, Saved, State
@@ -27,7 +27,7 @@ SOFT_BATCH = (
     tf.TensorSpec((None, None), tf.float16),
     tf.TensorSpec((None, None, None), tf.float16),
 )
-"""Words [B, n - 1], a teacher's logits of the classes [B, C] and of the tags [B, n - 1, T]."""
+"""Words [B, n - 1], a teacher's logits of the classes [B, C] and its marginals of the tags [B, n - 1, T]."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,9 @@ class SoftTargets:
     classes: np.ndarray
     """float16 [M, C], the teacher's logits."""
     tags: np.ndarray
-    """float16 [M, L - 1, T], the teacher's logits."""
+    """float16 [M, L - 1, T], the teacher's :func:`tag_marginals`."""
     temperature: float = 2.0
+    """Of the classes."""
     weight: float = 1.0
     """Of the divergence in the loss."""
     batch: int = 32
@@ -237,10 +238,8 @@ def train(
                     loss += lexical.weight * lexical_loss(lexical)
                 if soft:
                     guess_classes, guess_tags, _ = student(soft_words, rows, training=True)
-                    divergence = soft_loss(
-                        guess_classes, soft_classes, tf.ones_like(soft_words[:, 0]), soft.temperature
-                    )
-                    divergence += soft_loss(guess_tags, soft_tags, soft_words, soft.temperature)
+                    divergence = soft_loss(guess_classes, soft_classes, soft.temperature)
+                    divergence += soft_path_loss(guess_tags, soft_tags, soft_words != PAD_WORD)
                     loss += soft.weight * divergence
             gradients = tape.gradient(loss, variables)
             pairs = [(tf.zeros_like(v) if g is None else g, v) for g, v in zip(gradients, variables, strict=True)]
@@ -287,12 +286,10 @@ def _soft_batches(soft: SoftTargets, seed: int) -> Iterator[list[np.ndarray]]:
             yield [soft.data.words[batch, :most], soft.classes[batch], soft.tags[batch, :most]]
 
 
-def soft_loss(logits: tf.Tensor, targets: tf.Tensor, known: tf.Tensor, temperature: float) -> tf.Tensor:
-    """Cross-entropy with a teacher's softened distribution (Hinton et al. 2015), times T², where ``known`` is not 0."""
+def soft_loss(logits: tf.Tensor, targets: tf.Tensor, temperature: float) -> tf.Tensor:
+    """Cross-entropy with a teacher's softened distribution (Hinton et al. 2015), times T²."""
     p = tf.nn.softmax(tf.cast(targets, tf.float32) / temperature)
-    loss = -tf.reduce_sum(p * tf.nn.log_softmax(logits / temperature), -1)
-    here = tf.cast(known != 0, tf.float32)
-    return temperature**2 * tf.reduce_sum(loss * here) / tf.maximum(1.0, tf.reduce_sum(here))
+    return -(temperature**2) * tf.reduce_mean(tf.reduce_sum(p * tf.nn.log_softmax(logits / temperature), -1))
 
 
 def open_words(data: Encoded, tags: int, least: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -318,10 +315,39 @@ def path_loss(logits: tf.Tensor, tags: tf.Tensor) -> tf.Tensor:
         logits: [B, n, T], tags ordered O, B-0, I-0, B-1, I-1, ...
         tags: int32 [B, n], -1 behind the last word of a sentence.
     """
-    known = tags >= 0
+    words = tf.cast(tags >= 0, tf.float32)
+    right = tf.reduce_sum(tf.gather(logits, tf.maximum(tags, 0), batch_dims=2) * words, 1)
+    return tf.reduce_sum(log_partition(logits, tags >= 0) - right) / tf.reduce_sum(words)
+
+
+def soft_path_loss(logits: tf.Tensor, marginals: tf.Tensor, known: tf.Tensor) -> tf.Tensor:
+    """Cross-entropy with a teacher's distribution over the same sequences, per word.
+
+    A sequence weighs the sum of its tags' logits, so all that counts of the teacher's distribution is how likely each
+    tag is at each word.
+
+    Args:
+        logits: [B, n, T], the student's.
+        marginals: [B, n, T], the teacher's :func:`tag_marginals`.
+        known: bool [B, n], where there is a word.
+    """
+    right = tf.reduce_sum(logits * tf.cast(marginals, tf.float32), (1, 2))
+    return tf.reduce_sum(log_partition(logits, known) - right) / tf.reduce_sum(tf.cast(known, tf.float32))
+
+
+def tag_marginals(logits: tf.Tensor, known: tf.Tensor) -> tf.Tensor:
+    """How likely each tag is at each word over all sequences that decoding may choose, [B, n, T]; 0 where none is."""
+    with tf.GradientTape() as tape:
+        tape.watch(logits)
+        total = tf.reduce_sum(log_partition(logits, known))
+    return tape.gradient(total, logits)
+
+
+def log_partition(logits: tf.Tensor, known: tf.Tensor) -> tf.Tensor:
+    """The log of the summed weights of all sequences of tags that decoding may choose, [B]."""
     outside, begins, goes_on = logits[..., :1], logits[..., 1::2], logits[..., 2::2]
 
-    # The log of the summed weights of all sequences up to a word, by their last tag.
+    # Of all sequences up to a word, by their last tag.
     def next_word(
         i: tf.Tensor, o: tf.Tensor, b: tf.Tensor, g: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -341,10 +367,7 @@ def path_loss(logits: tf.Tensor, tags: tf.Tensor) -> tf.Tensor:
         (1, outside[:, 0], begins[:, 0], tf.fill(tf.shape(begins[:, 0]), -1e4)),
         shape_invariants=(tf.TensorShape(()), tf.TensorShape((None, 1)), slots, slots),
     )
-    every = tf.reduce_logsumexp(tf.concat(last, 1), 1)
-    words = tf.cast(known, tf.float32)
-    right = tf.reduce_sum(tf.gather(logits, tf.maximum(tags, 0), batch_dims=2) * words, 1)
-    return tf.reduce_sum(every - right) / tf.reduce_sum(words)
+    return tf.reduce_logsumexp(tf.concat(last, 1), 1)
 
 
 def smoothed_loss(logits: tf.Tensor, targets: tf.Tensor, smoothing: float) -> tf.Tensor:
