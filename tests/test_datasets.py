@@ -9,6 +9,7 @@ from train import datasets
 from train.datasets import DataSet, load, save, unlabelled
 from train.errors import UserError
 from train.examples import Example, Slot, write_jsonl
+from train.home import crowdsourced
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
@@ -53,6 +54,17 @@ def test_home_takes_foreign_text_from_local_copies() -> None:
     made = get("home", shared("clinc150"), size=400)
     assert made.provenance["out_of_scope_text"]["sentences"] > 5000
     assert "clinc150" in made.provenance["out_of_scope_text"]["source"]
+
+
+def test_home_takes_crowd_sourced_commands_from_a_local_copy() -> None:
+    folder = shared("hwu64")
+    labels = [label for e in get("hwu64", folder).train if (label := crowdsourced.labelled(e.text, "en"))]
+    assert sum(label.intent is not None for label in labels) > 1000
+    made = get("home", folder, size=4000)
+    assert made.provenance["crowd_sourced_commands"] > 1000
+    known = {(e.intent, s.slot) for e in get("home", size=40_000).train for s in e.slots}
+    for label in labels:
+        assert {(label.intent, slot.slot) for slot in label.slots} <= known, label
 
 
 def test_snips() -> None:

@@ -151,6 +151,19 @@ def test_foreign_sentences_train_rejection_only() -> None:
     assert all(example.intent is None for example in texts["train"])
 
 
+def test_crowd_sourced_commands_are_trained_and_validated_but_not_tested() -> None:
+    lamp, slots = (("domain", "light"),), (Slot("area", 20, 24),)
+    crowd = [Example(f"zumbrate in 1 of my hall {n}", "HassTurnOn", slots, lamp) for n in range(100, 140)]
+    made = home.generate("en", seed=1, size=4000, crowd=crowd)
+    texts = {part: [e for e in examples if "of my hall" in e.text.lower()] for part, examples in made.parts.items()}
+    assert len(texts["train"]) > 2 * len(texts["valid"]) > 0
+    assert not texts["test"]
+    for example in (*texts["train"], *texts["valid"]):
+        assert (example.intent, example.implied) == ("HassTurnOn", lamp)
+        assert [slot.slot for slot in example.slots] == ["area"]
+    assert {home.normal(e.text) for e in texts["train"]}.isdisjoint(home.normal(e.text) for e in texts["valid"])
+
+
 @pytest.mark.parametrize("language", get_languages())
 def test_every_language_generates(language: str) -> None:
     made = home.generate(language, seed=1, size=300)

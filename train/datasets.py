@@ -33,6 +33,7 @@ from rich.progress import Progress
 from train import home
 from train.errors import UserError
 from train.examples import Example, Slot, Value, read_jsonl, write_atomic, write_jsonl
+from train.home import crowdsourced
 from train.home.outside import PUBLIC_INTENTS
 
 PARTS = ("train", "valid", "test")
@@ -59,6 +60,11 @@ class DataSet:
     """Sentences without a label."""
     provenance: dict[str, Any] = field(default_factory=dict)
     """Source, seed, versions, licence: what it takes to make it again."""
+
+    @property
+    def watched(self) -> list[Example]:
+        """What the outcome of training is told by: the validation part; without one, the end of training itself."""
+        return self.valid or self.train[-500:]
 
 
 def load(
@@ -152,6 +158,7 @@ def _known(train: Sequence[Example]) -> set[str]:
 def _load_home(data_dir: Path | None, language: str, seed: int, size: int | None) -> DataSet:
     foreign: list[str] = []
     unlabelled: list[str] = []
+    crowd: list[Example] = []
     sources = []
     if language == "en" and data_dir is not None:
         for name, intents in PUBLIC_INTENTS.items():
@@ -159,9 +166,13 @@ def _load_home(data_dir: Path | None, language: str, seed: int, size: int | None
                 outside = {*intents, None} if "oos" in intents else set(intents)
                 public = _load_public(name, data_dir, seed, data_dir)
                 for example in public.train:
-                    (foreign if example.intent in outside else unlabelled).append(example.text)
+                    label = crowdsourced.labelled(example.text, language)
+                    if label and label.intent:
+                        crowd.append(label)
+                    else:
+                        (foreign if label or example.intent in outside else unlabelled).append(example.text)
                 sources.append(f"{name} ({public.provenance['licence']})")
-    made = home.generate(language, seed, size, foreign, ", ".join(sources))
+    made = home.generate(language, seed, size, foreign, ", ".join(sources), list(dict.fromkeys(crowd)))
     return DataSet(
         "home",
         language,

@@ -49,8 +49,12 @@ from train.home.templates import (
 )
 
 SIZES: dict[Part, int] = {"train": 180_000, "valid": 3_000, "test": 3_000}
-OUT_OF_SCOPE: dict[Part, float] = {"train": 0.22, "valid": 0.2, "test": 0.2}
+OUT_OF_SCOPE: dict[Part, float] = {"train": 0.28, "valid": 0.2, "test": 0.2}
 """Share of sentences that are out of scope."""
+CROWD_COPIES = 8
+"""How often a crowd-sourced command is written differently in training ..."""
+CROWD_SHARE = 0.08
+"""... and the most that they are of its sentences."""
 HELD_OUT_TEMPLATES = 0.06
 """Share of templates kept for validation, and again for test."""
 TEMPERATURE = 0.5
@@ -77,20 +81,27 @@ class Generated:
 
 
 def generate(
-    language: str, seed: int, size: int | None = None, foreign: Sequence[str] = (), foreign_source: str = ""
+    language: str,
+    seed: int,
+    size: int | None = None,
+    foreign: Sequence[str] = (),
+    foreign_source: str = "",
+    crowd: Sequence[Example] = (),
 ) -> Generated:
     """Generate the home data set.
 
     size: training sentences (default 180,000); validation and test have a tenth of it, at most 3,000.
     foreign: sentences known to be out of scope, mixed into training; foreign_source: where they are from.
+    crowd: commands as people wrote them; a tenth goes to validation, the others to training, none to test.
     The same arguments give the same sentences. Raises UserError for an unknown language.
     """
     templates, rejects = in_scope_templates(language), out_of_scope_templates(language)
     skip_words = [word for word in (get_intents(language) or {}).get("skip_words") or () if not is_template(word)]
-    made = _generate(templates, rejects, language, skip_words, seed, size, foreign, _phrasing_names(language))
+    made = _generate(templates, rejects, language, skip_words, seed, size, foreign, crowd, _phrasing_names(language))
     made.provenance.update(
         data="home",
         out_of_scope_text={"source": foreign_source, "sentences": len(foreign)},
+        crowd_sourced_commands=len(crowd),
         packages={name: version(name) for name in ("home-assistant-intents", "hassil", "unicode-rbnf")},
     )
     return made
@@ -108,7 +119,7 @@ def generate_from(document: Mapping[str, Any], name: str, seed: int, size: int |
     if not templates:
         raise UserError(f"{name}: has no sentences; expected intents with data and sentences")
     skip_words = [word for word in document.get("skip_words") or () if not is_template(word)]
-    made = _generate(templates, [], language, skip_words, seed, size, ())
+    made = _generate(templates, [], language, skip_words, seed, size, (), ())
     made.provenance.update(data=name, packages={name: version(name) for name in ("hassil", "unicode-rbnf")})
     return made
 
@@ -121,6 +132,7 @@ def _generate(
     seed: int,
     size: int | None,
     foreign: Sequence[str],
+    crowd: Sequence[Example],
     name_lists: Container[str] = (),
 ) -> Generated:
     lexica = load_lexicon(language)
@@ -140,8 +152,10 @@ def _generate(
             rng = random.Random(f"{seed}/{language}/{part}")
             maker = _Maker(language, lexica[part], values, skip_words, part, rng, adjacent)
             worded = [restrict_lists(template, part, name_lists) for template in by_part[part]]
-            commands = _commands(maker, worded, total - rejected, seen, advance)
-            known = seen | {normal(example.text) for example in commands}
+            people = _people(maker, crowd, round(total * CROWD_SHARE), advance)
+            known = seen | {normal(example.text) for example in people}
+            commands = people + _commands(maker, worded, total - rejected - len(people), known, advance)
+            known |= {normal(example.text) for example in commands}
             restricted = [restrict_lists(template, part) for template in rejects_by_part[part]]
             strangers = foreign if part == "train" else ()
             parts[part] = commands + _others(maker, restricted, worded, strangers, rejected, known, advance)
@@ -381,14 +395,15 @@ class _Maker:
         drawn = self.plain(template)
         if drawn is None:
             return None
-        slots = tuple(self._valued(slot, drawn.text) for slot in drawn.slots) if template.intent else ()
+        slots = tuple(self.valued(slot, drawn.text) for slot in drawn.slots) if template.intent else ()
         return self.vary(Example(drawn.text, template.intent, slots, drawn.template.implied))
 
     def vary(self, example: Example) -> Example:
         """The example as someone might type it."""
         return augment.vary(example, self.rng, self.rates, skip_words=self.skip_words, english=self.language == "en")
 
-    def _valued(self, slot: Slot, text: str) -> Slot:
+    def valued(self, slot: Slot, text: str) -> Slot:
+        """The slot with the value that its words have."""
         words = text[slot.start : slot.end].lower()
         known = self.values.get(slot.slot, {})
         return replace(slot, value=known.get(words, None if isinstance(slot.value, str) else slot.value))
@@ -443,6 +458,24 @@ def _clumsy(drawn: Draw) -> bool:
         and not any(letter.isdecimal() for letter in drawn.text[slot.start : slot.end])
         for slot in drawn.slots
     )
+
+
+def _people(maker: _Maker, crowd: Sequence[Example], most: int, advance: Callable[[], None]) -> list[Example]:
+    """A part's share of crowd-sourced commands: as they are for validation, in several writings for training."""
+    parts: dict[Part, list[Example]] = {"train": [], "valid": [], "test": []}
+    for example in crowd:
+        parts["train" if _digest(example.text)[0] % 10 else "valid"].append(example)
+    mine = parts[maker.part]
+    copies = CROWD_COPIES if maker.part == "train" else 1
+    found: dict[str, Example] = {}
+    for example in maker.rng.sample(mine, min(len(mine), most // copies)):
+        slots = tuple(maker.valued(slot, example.text) for slot in example.slots)
+        for _ in range(copies):
+            varied = maker.vary(replace(example, slots=slots))
+            if varied.text not in found:
+                found[varied.text] = varied
+                advance()
+    return list(found.values())
 
 
 def _commands(
@@ -536,7 +569,7 @@ def _others(
     if foreign:
         left: Iterator[str] = iter(foreign)
         kinds.append(lambda: next(left, None))
-        shares.append(3.0)
+        shares.append(6.0)
     found: dict[str, Example] = {}
     for _ in range(40 * size):
         if len(found) >= size:

@@ -25,35 +25,39 @@ IMPOSSIBLE = (
 """Commands and remarks about things that no home can serve, in English; lists are the lexicon's."""
 
 _CLINC150 = (
-    "accept_reservations account_blocked application_status apr are_you_a_bot balance bill_balance "
-    "bill_due book_flight book_hotel calculator cancel_reservation car_rental card_declined "
-    "change_accent change_ai_name change_language change_user_name confirm_reservation credit_limit "
-    "credit_limit_change credit_score damaged_card definition direct_deposit directions distance "
-    "do_you_have_pets exchange_rate expiration_date flight_status flip_coin freeze_account fun_fact "
-    "gas_type how_busy how_old_are_you improve_credit_score income ingredient_substitution "
-    "ingredients_list insurance insurance_change interest_rate international_fees international_visa "
-    "jump_start last_maintenance lost_luggage meal_suggestion meaning_of_life measurement_conversion "
-    "min_payment mpg new_card nutrition_info oil_change_how oil_change_when order_checks order_status "
-    "pay_bill payday pin_change plug_type pto_balance pto_request pto_request_status pto_used recipe "
-    "redeem_rewards replacement_card_duration report_fraud report_lost_card restaurant_reservation "
-    "restaurant_reviews restaurant_suggestion rewards_balance roll_dice rollover_401k routing "
-    "schedule_maintenance spelling spending_history taxes tell_joke text tire_change tire_pressure "
-    "traffic transactions transfer translate travel_alert travel_notification travel_suggestion uber "
-    "user_name vaccines w2 what_are_your_hobbies what_is_your_name where_are_you_from "
-    "who_do_you_work_for oos "
+    "accept_reservations account_blocked alarm application_status apr are_you_a_bot balance bill_balance "
+    "bill_due book_flight book_hotel calculator calendar calendar_update calories cancel_reservation "
+    "car_rental card_declined change_accent change_ai_name change_language change_speed change_user_name "
+    "confirm_reservation cook_time credit_limit credit_limit_change credit_score current_location "
+    "damaged_card definition direct_deposit directions distance do_you_have_pets exchange_rate "
+    "expiration_date find_phone flight_status flip_coin food_last freeze_account fun_fact gas gas_type "
+    "how_busy how_old_are_you improve_credit_score income ingredient_substitution ingredients_list "
+    "insurance insurance_change interest_rate international_fees international_visa jump_start "
+    "last_maintenance lost_luggage make_call maybe meal_suggestion meaning_of_life measurement_conversion "
+    "meeting_schedule min_payment mpg new_card next_holiday no nutrition_info oil_change_how "
+    "oil_change_when oos order order_checks order_status pay_bill payday pin_change plug_type pto_balance "
+    "pto_request pto_request_status pto_used recipe redeem_rewards replacement_card_duration report_fraud "
+    "report_lost_card reset_settings restaurant_reservation restaurant_reviews restaurant_suggestion "
+    "rewards_balance roll_dice rollover_401k routing schedule_maintenance schedule_meeting share_location "
+    "shopping_list spelling spending_history sync_device taxes tell_joke text timezone tire_change "
+    "tire_pressure todo_list traffic transactions transfer translate travel_alert travel_notification "
+    "travel_suggestion uber user_name vaccines w2 what_are_your_hobbies what_can_i_ask_you "
+    "what_is_your_name what_song where_are_you_from whisper_mode who_do_you_work_for who_made_you yes "
 )
 _HWU64 = (
-    "calendar_query calendar_remove calendar_set cooking_recipe email_addcontact email_query "
-    "email_querycontact email_sendemail general_explain general_joke general_praise general_quirky "
-    "music_likeness news_query qa_currency qa_definition qa_factoid qa_maths qa_stock "
-    "recommendation_events recommendation_locations recommendation_movies social_post social_query "
-    "takeaway_order takeaway_query transport_query transport_taxi transport_ticket transport_traffic "
+    "alarm_query alarm_remove alarm_set calendar_query calendar_remove calendar_set cooking_recipe "
+    "datetime_convert email_addcontact email_query email_querycontact email_sendemail general_affirm "
+    "general_confirm general_dontcare general_explain general_joke general_negate general_praise "
+    "general_quirky general_repeat lists_query music_likeness music_query news_query qa_currency "
+    "qa_definition qa_factoid qa_maths qa_stock recommendation_events recommendation_locations "
+    "recommendation_movies social_post social_query takeaway_order takeaway_query transport_query "
+    "transport_taxi transport_ticket transport_traffic "
 )
 
 PUBLIC_INTENTS = {"clinc150": _CLINC150.split(), "hwu64": _HWU64.split()}
 """Intents of public English data sets that no home serves: their sentences may train rejection.
 
-Left out is all that Home Assistant serves or that sounds like it: alarms, timers, lists, reminders, weather, music,
+Left out is all that Home Assistant serves or that sounds like it: timers, changes of lists, reminders, weather, music,
 volume, time and dates, devices, cleaning, greetings, "stop" and "never mind".
 """
 
