@@ -79,8 +79,7 @@ def run(folder: Path, options: Options, console: Console) -> dict[str, Any]:
     if not 0 < len(name.encode()) <= 32 or not name.isprintable() or " " in name:
         raise UserError(f"--name {name!r}: an agent's name has 1 to 32 bytes and no spaces")
     data = datasets.load(str(folder / pipeline.DATA), data_dir=None, cache_dir=folder)
-    valid = data.valid or data.train[-500:]
-    usable = [e for e in valid if 0 < len(featurize(e.text, 2, 1)) < student.shape.positions]
+    usable = [e for e in data.watched if 0 < len(featurize(e.text, 2, 1)) < student.shape.positions]
     vocabulary = Vocabulary(student.shape.rows, student.shape.positions)
     encoded = encode(usable, labels, vocabulary)
     pieces = tf.constant(vocabulary.pieces())
@@ -148,7 +147,7 @@ def run(folder: Path, options: Options, console: Console) -> dict[str, Any]:
         raise AssertionError(f"golden sentence {golden[failed].text!r} gives other numbers")
     with console.status("measuring what the firmware answers"):
         followed = encode(sample(usable, FOLLOWED, seed=2), labels, vocabulary)
-        diagnosis = diagnose(hear(final, valid))
+        diagnosis = diagnose(hear(final, data.watched))
         rounding = {
             "activations": activation_errors(student, followed, pieces),
             "logits": logit_errors(student, encoded, pieces, outputs, (encoder.class_scale, encoder.tag_scale)),

@@ -73,9 +73,7 @@ def run(
     sizes = Shape(classes=len(labels.classes), tags=labels.tags, **{**preset.shape, **(shape or {})})
     vocabulary = Vocabulary(sizes.rows, sizes.positions)
     with console.status("hashing words"):
-        train_data, valid_data = (
-            encode(part, labels, vocabulary) for part in (data.train, data.valid or data.train[-500:])
-        )
+        train_data, valid_data = (encode(part, labels, vocabulary) for part in (data.train, data.watched))
     console.print(
         f"{data.name}: {len(train_data):,} sentences to train on, {len(valid_data):,} to watch; "
         f"{len(labels.intents)} intents in {sizes.classes} classes, {len(labels.slots)} slots"

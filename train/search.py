@@ -137,10 +137,8 @@ class Trainer:
         """
         shape = self.shape(candidate.sizes)
         vocabulary = Vocabulary(shape.rows, shape.positions)
-        train_data, valid_data = (
-            encode(part, self.labels, vocabulary)
-            for part in (self.data.train, self.data.valid or self.data.train[-500:])
-        )
+        parts = (self.data.train, self.data.watched)
+        train_data, valid_data = (encode(part, self.labels, vocabulary) for part in parts)
         lexical = lexical_targets(*self.words, vocabulary, self.distillation) if self.words else None
         pieces = vocabulary.pieces()
         prune = None
