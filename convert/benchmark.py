@@ -34,7 +34,7 @@ from convert import report
 from convert.results import RESULTS, STEPS, Model, Results, effects_table, markdown, table
 from train import datasets
 from train.command_line import reporting, whole
-from train.cost import CHIPS, Budget, Pricing, encoder_weights, label_bytes
+from train.cost import CHIPS, Budget, encoder_weights
 from train.datasets import DataSet
 from train.errors import UserError
 from train.examples import Example, example_to_json, read_jsonl, write_atomic
@@ -52,7 +52,7 @@ with native_silence():
     from convert.diagnosis import hear
     from train import pipeline
     from train.agentlib import Agent, featurize
-    from train.encoding import Vocabulary, encode_words
+    from train.encoding import Vocabulary, encode, encode_words, median_positions
     from train.labels import Labels
     from train.student import Shape, Student
     from train.teacher import JointTeacher, Teacher, default_folder
@@ -196,15 +196,15 @@ def teacher_macs(joint: JointTeacher, texts: Sequence[str]) -> int:
     """Multiply-accumulates of the teacher for a sentence of the median number of its own tokens."""
     backbone, labels = joint.teacher.backbone, joint.labels
     tokens = round(statistics.median(len(e.ids) for e in joint.teacher.tokenizer.encode_batch(list(texts))))
-    words = median_positions(texts) - 1
+    words = positions_of(texts) - 1
     width, inner = backbone.hidden_dim, backbone.intermediate_dim
     layer = tokens * (4 * width**2 + 2 * width * inner) + 2 * tokens**2 * width
     return int(backbone.num_layers * layer + width * (len(labels.classes) + words * labels.tags))
 
 
-def median_positions(texts: Sequence[str]) -> int:
-    """The median number of the student's words in a sentence, and one for the sentence itself."""
-    return round(statistics.median(len(featurize(text, 2, 1)) for text in texts)) + 1
+def positions_of(texts: Sequence[str]) -> int:
+    """The student's positions for the median one of some sentences, however many positions it has."""
+    return median_positions(len(featurize(text, 2, 1)) for text in texts)
 
 
 # ---- making ----
@@ -249,7 +249,7 @@ def make_student(step: str, data: DataSet, plan: Plan, seed: int, folder: Path, 
         folder, conversion.Options(most_loss=1.0, most_accepted=plan.most_accepted, by_sentence=True), console
     )
     student, labels, _ = pipeline.load(folder)
-    macs = student.shape.macs(median_positions([e.text for e in data.test or data.valid]))
+    macs = student.shape.macs(positions_of([e.text for e in data.test or data.valid]))
     parameters, bundle = metrics["parameters"], (folder / conversion.BUNDLE).read_bytes()
     rounded = measure_int8(bundle, data)
     unrounded = measure_float(lambda texts: student_heads(student, texts), data, labels, plan.most_accepted)
@@ -263,7 +263,8 @@ def half_encoder(data: DataSet, preset: Preset) -> Budget:
     """The bytes of the preset's student less half of its encoder's weights."""
     labels = Labels.of(data.train)
     shape = Shape(classes=len(labels.classes), tags=labels.tags, **preset.shape)
-    price = Pricing(label_bytes(labels, data.values, data.numeric_slots), shape.positions, CHIPS["esp32c3"])
+    encoded = encode(data.train, labels, Vocabulary(shape.rows, shape.positions))
+    price = pipeline.pricing(data, labels, encoded, CHIPS["esp32c3"])
     return Budget(bytes=price(shape).bytes - encoder_weights(shape) / 2)
 
 
@@ -307,7 +308,7 @@ def run(
         key = hashlib.sha256((json.dumps(plan.settings(step, checkpoint), default=str) + told).encode())
         return out / f"{step}-{seed}-{key.hexdigest()[:8]}"
 
-    positions = median_positions([e.text for e in data.test or data.valid])
+    positions = positions_of([e.text for e in data.test or data.valid])
     todo = [(step, seed, folder_of(step, seed)) for seed in range(1, seeds + 1) for step in steps]
 
     def write() -> Results:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+import statistics
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -106,6 +107,11 @@ def encode_words(sentences: Sequence[Sequence[int]], positions: int) -> Encoded:
         row[: len(sentence)] = sentence
     lengths = np.array([len(s) for s in sentences], np.int32)
     return Encoded(words, lengths, np.full(len(sentences), -1, np.int32), np.full(words.shape, -1, np.int32))
+
+
+def median_positions(lengths: Iterable[int]) -> int:
+    """Positions of the median sentence: its words, and one for the sentence itself. ``lengths``: words of each."""
+    return int(statistics.median_low(lengths)) + 1
 
 
 def sample(items: Sequence[T], count: int, seed: int) -> list[T]:

@@ -20,7 +20,7 @@ from train import datasets
 from train.cost import CHIPS, Budget, Chip, Pricing, label_bytes
 from train.datasets import DataSet
 from train.distillation import Paraphraser, lexical_targets, lexicon, soft_targets, unlabelled_text
-from train.encoding import Encoded, Vocabulary, encode
+from train.encoding import Encoded, Vocabulary, encode, median_positions
 from train.errors import UserError
 from train.examples import write_atomic
 from train.labels import Labels
@@ -133,8 +133,7 @@ def run(
 
 def pricing(data: DataSet, labels: Labels, encoded: Encoded, chip: Chip) -> Pricing:
     """What prices a data set's students, at its median sentence."""
-    positions = int(np.median(encoded.lengths)) + 1
-    return Pricing(label_bytes(labels, data.values, data.numeric_slots), positions, chip)
+    return Pricing(label_bytes(labels, data.values, data.numeric_slots), median_positions(encoded.lengths), chip)
 
 
 def digest(told: Any) -> str:
