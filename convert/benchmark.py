@@ -215,7 +215,7 @@ def make_teacher(data: DataSet, plan: Plan, seed: int, console: Console) -> list
     labels = Labels.of(data.train)
     shape = Shape(classes=len(labels.classes), tags=labels.tags, **plan.preset.shape)
     vocabulary = Vocabulary(shape.rows, shape.positions)
-    joint = JointTeacher(Teacher(plan.teacher, pipeline.CACHE), labels, lambda text: vocabulary.words(text)[0])
+    joint = JointTeacher(Teacher(plan.teacher, datasets.CACHE), labels, lambda text: vocabulary.words(text)[0])
     with console.status("fine-tuning the teacher") as status:
         joint.fit(
             data.train,
@@ -300,7 +300,7 @@ def run(
         out: folder of the results; every model gets one in it.
         console: where progress is shown.
     """
-    checkpoint, code = Teacher(plan.teacher, pipeline.CACHE).digest, pipeline.digest(())
+    checkpoint, code = Teacher(plan.teacher, datasets.CACHE).digest, pipeline.digest(())
     told = "".join(json.dumps(example_to_json(e)) for e in (*data.train, *data.valid, *data.test))
     told += "\0".join(data.unlabelled)
 
@@ -440,7 +440,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace, console: Console) -> Results:
     preset = PRESETS[options.preset]
-    data = datasets.load(options.data, data_dir=options.data_dir, size=preset.size, cache_dir=pipeline.CACHE)
+    data = datasets.load(options.data, data_dir=options.data_dir, size=preset.size, cache_dir=datasets.CACHE)
     if options.test:
         data.test = read_jsonl(options.test)
     if not data.valid:

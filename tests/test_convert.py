@@ -65,7 +65,7 @@ def test_bundle_opens_and_says_what_it_is(content: bytes, agent_folder: Path) ->
 
 
 def test_bundle_is_small(content: bytes) -> None:
-    assert len(content) <= 160 * 1024
+    assert len(content) <= 160_000
     assert Agent(content).arena_bytes <= 24 * 1024
 
 

@@ -18,8 +18,6 @@ from train.errors import UserError
 from train.presets import PRESETS
 from train.quiet import native_silence
 
-CACHE = Path("build") / "cache"
-
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
@@ -93,7 +91,7 @@ def main(arguments: list[str] | None = None) -> int:
         language=options.language,
         seed=options.seed,
         size=options.size or preset.size,
-        cache_dir=CACHE,
+        cache_dir=datasets.CACHE,
     )
     if options.what == "data":
         datasets.save(data, out)
@@ -168,7 +166,7 @@ def _search(
         chip=options.chip,
         epochs=options.epochs or max(2, preset.epochs(len(data.train)) // 4),
         seed=options.seed,
-        teacher=Teacher(teacher, CACHE).digest if teacher else None,
+        teacher=Teacher(teacher, datasets.CACHE).digest if teacher else None,
     )
     found = search(
         data, plan, out, trials=options.trials, teacher=teacher, distillation=preset.distillation, console=console

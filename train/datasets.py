@@ -36,6 +36,8 @@ from train.examples import Example, Slot, Value, read_jsonl, write_atomic, write
 from train.home import crowdsourced
 from train.home.outside import PUBLIC_INTENTS
 
+CACHE = Path("build") / "cache"
+"""Where downloads, and what a teacher says of words, are kept."""
 PARTS = ("train", "valid", "test")
 NAMED = ("home", "snips", "hwu64", "clinc150", "atis", "slurp")
 VALID_SHARE = 0.1

@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from train import datasets
 from train.cost import CHIPS, Budget, Chip, Pricing, label_bytes
-from train.datasets import DataSet
+from train.datasets import CACHE, DataSet
 from train.distillation import Paraphraser, lexical_targets, lexicon, soft_targets, unlabelled_text
 from train.encoding import Encoded, Vocabulary, encode, median_positions
 from train.errors import UserError
@@ -35,7 +35,6 @@ STUDENT_JSON, STUDENT_NPZ, DATA = "student.json", "student.npz", "data"
 CHECKPOINT = "checkpoint.npz"
 PACKAGES = ("tensorflow", "keras", "numpy")
 """Those that decide on the result."""
-CACHE = Path("build") / "cache"
 
 
 def run(

@@ -23,13 +23,13 @@ from rich.console import Console
 from rich.table import Table
 
 from train.cost import CHIPS, Budget, Cost, Pricing, encoder_weights
-from train.datasets import DataSet
+from train.datasets import CACHE, DataSet
 from train.distillation import lexical_targets, lexicon
 from train.encoding import Vocabulary, encode
 from train.errors import UserError
 from train.examples import write_atomic
 from train.labels import Labels
-from train.pipeline import CACHE, pricing
+from train.pipeline import pricing
 from train.presets import Distillation
 from train.pruning import Pruner, describe
 from train.student import Shape, Student
