@@ -136,6 +136,8 @@ class Info:
     """Bytes of working memory that the firmware has."""
     hz: int
     """Processor clock; 0 if unknown."""
+    weights_in_ram: int = 0
+    """Bytes of the bundle that are read from a copy in RAM; 0: all are read in flash, or the firmware does not say."""
 
 
 @dataclass(frozen=True)
@@ -390,6 +392,8 @@ _R = TypeVar("_R", Info, Stats)
 def _record(kind: type[_R], fields: Mapping[str, Any]) -> _R:
     values: dict[str, Any] = {}
     for field in dataclasses.fields(kind):
+        if field.default is not dataclasses.MISSING and field.name not in fields:
+            continue
         types = get_args(field.type) or (field.type,)
         value = _field(fields, field.name, *types, *((int,) if float in types else ()))
         values[field.name] = float(value) if float in types else value

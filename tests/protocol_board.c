@@ -10,6 +10,7 @@ static ub_status next_status;
 static uint32_t golden, golden_bad;
 static uint64_t now, step;
 static uint32_t parsed, fed_watchdog;
+static ub_update update;
 static char sent[1 << 20];
 static size_t sent_length;
 
@@ -33,6 +34,7 @@ ub_status ub_open(ub_agent *self, const uint8_t *bundle, size_t size, ub_arena *
   (void)self, (void)bundle, (void)size, (void)arena;
   return UB_ERROR_MAGIC;
 }
+void ub_hold(ub_agent *self, const ub_arena *arena) { (void)self, (void)arena; }
 ub_status ub_selftest(const ub_agent *self, uint32_t index) {
   (void)self;
   return index == golden_bad ? UB_ERROR_SELFTEST : UB_OK;
@@ -60,7 +62,8 @@ static void board_alive(void *context) { (void)context, fed_watchdog++; }
 
 void board_start(int with_agent) {
   static const ub_board board = {"test", "power", 160000000, NULL, board_write, board_microseconds, board_stack,
-                                 board_alive, NULL};
+                                 board_alive, &update};
+  memset(&update, 0, sizeof update);
   sent_length = 0;
   parsed = fed_watchdog = 0;
   now = step = 0;
@@ -80,6 +83,13 @@ void board_start(int with_agent) {
   ub_session_start(&session, &board, with_agent ? &agent : NULL, with_agent ? UB_OK : UB_ERROR_CRC);
 }
 
+/* Another line has activated another agent. */
+void board_activate(uint32_t crc32) {
+  update.agents[1] = agent;
+  update.agents[1].crc32 = crc32;
+  update.agents[1].held_bytes = 4096;
+  update.agent = &update.agents[1];
+}
 void board_manifest(const char *text) { agent.sections[UB_MANIFEST] = view(text); }
 void board_feed(const uint8_t *bytes, size_t length) { ub_session_feed(&session, bytes, length); }
 void board_lost(void) { ub_session_lost(&session); }

@@ -13,6 +13,8 @@ import pytest
 from conftest import ROOT, BuildFirmware, run_platformio
 from elftools.elf.elffile import ELFFile
 
+from convert.bundle import read_sections
+
 DROM, IROM, SRAM = 0x3C000000, 0x42000000, 0x3FC80000
 KB = 1024
 
@@ -276,3 +278,26 @@ def test_native_and_simulated_c3_say_the_same(native_program: Path, bundle: Path
     times = [json.loads(reply[1:])["us"] for reply in replies if reply[:1] == b"="]
     assert min(times) > 0
     assert json.loads(board.ask(b"/stats")[1:])["stack"] < 8 * KB
+    assert json.loads(board.ask(b"/selftest")[1:])["passed"] is True
+
+
+@pytest.mark.parametrize("in_sram", [True, False])
+def test_c3_reads_weights_where_the_build_says(
+    c3_elf: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_sram: bool
+) -> None:
+    elf = c3_elf
+    if not in_sram:
+        monkeypatch.setenv("PLATFORMIO_BUILD_FLAGS", "-DUB_WEIGHTS_IN_SRAM=0")
+        done = run_platformio("c3", bundle, tmp_path)
+        assert done.returncode == 0, done.stdout + done.stderr
+        elf = tmp_path / "c3" / "firmware.elf"
+    board = Simulated(elf)
+    board.wait(rb"#hello .*\n")
+    copied = [len(read_sections(bundle.read_bytes())[name]) for name in ("encoder", "flatbuffer")]
+    info = json.loads(board.ask(b"/info")[1:])
+    assert info["weights_in_ram"] == (sum(-(-length // 16) * 16 for length in copied) if in_sram else 0)
+    # The copy is what is read: spoiling it spoils the answers.
+    first = symbols(elf)["_free_start"]
+    for at in range(first + copied[0], first + sum(copied), 64):
+        board.chip.write_u32(at & ~3, 0x55AA55AA)
+    assert board.ask(b"/selftest").startswith(b"!" if in_sram else b"=")

@@ -20,6 +20,7 @@ NO_INTENT = 0xFFFF
 
 INTERFACE = """
 void board_start(int with_agent);
+void board_activate(uint32_t crc32);
 void board_manifest(const char *text);
 void board_feed(const uint8_t *bytes, size_t length);
 void board_lost(void);
@@ -360,9 +361,16 @@ def test_info(device: Device) -> None:
         "positions": 32,
         "threshold": 0.625,
         "arena": 12345,
+        "weights_in_ram": 0,
         "hz": 160000000,
     }
     assert arena_limit >= 12345
+
+
+def test_an_agent_that_came_over_another_line_answers(device: Device) -> None:
+    device.board.board_activate(0x12345678)
+    info = fields(device.ask(b"/info"))
+    assert (info["crc"], info["weights_in_ram"]) == ("12345678", 4096)
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ CUTS = 10_000 if FULL else 200
 AGENT = ROOT / "firmware" / "agent"
 MONOCYPHER = ROOT / "firmware" / "monocypher" / "monocypher.c"
 BLOCK, CHUNK = 4096, 256
+ENCODER, FLATBUFFER = 4, 7
 ALWAYS = 2**63
 
 Agents = tuple[bytes, bytes, bytes]
@@ -38,6 +39,10 @@ uint32_t flash_dirty(void);
 uint64_t flash_steps(void);
 void firmware(const uint8_t *bundle, size_t size);
 uint32_t power_up(uint64_t budget);
+void give_memory(uint32_t bytes);
+uint32_t held_in_memory(void);
+uint32_t memory_used(void);
+int selftest(void);
 uint32_t running(void);
 uint32_t held(void);
 uint32_t announced(void);
@@ -54,6 +59,12 @@ def sealed(bundle: bytes) -> bytes:
     """The bundle with its length and CRC-32 made right."""
     body = struct.pack("<I", len(bundle)) + bundle[12:]
     return bundle[:4] + struct.pack("<I", zlib.crc32(body)) + body
+
+
+def places(bundle: bytes) -> dict[int, tuple[int, int]]:
+    """Offset and length of every section, by its kind."""
+    table = [struct.unpack_from("<III", bundle, 16 + 12 * i) for i in range(7)]
+    return {kind: (offset, length) for kind, offset, length in table}
 
 
 def identity(bundle: bytes) -> int:
@@ -205,11 +216,7 @@ def test_power_may_fail_again_and_again(device: Device, agents: Agents) -> None:
 
 def damaged(bundle: bytes) -> bytes:
     """A bundle whose header and CRC are right, but whose encoder computes something else."""
-    offset, length = next(
-        struct.unpack_from("<II", bundle, 16 + 12 * i + 4)
-        for i in range(7)
-        if struct.unpack_from("<I", bundle, 16 + 12 * i)[0] == 7
-    )
+    offset, length = places(bundle)[FLATBUFFER]
     middle = offset + length // 2
     return sealed(
         bundle[:middle] + bytes(byte ^ 0x55 for byte in bundle[middle : middle + 512]) + bundle[middle + 512 :]
@@ -278,6 +285,40 @@ def test_flash_that_fails_is_told(device: Device, agents: Agents) -> None:
     assert device.transfer(agents[1]) == "storage"
     device.c.flash_break(0)
     assert device.transfer(agents[1]) == "ok"
+
+
+# ---- weights in RAM ----
+
+
+def copied_bytes(bundle: bytes) -> int:
+    """What the two sections take that are copied, each aligned to 16."""
+    return sum(-(-places(bundle)[kind][1] // 16) * 16 for kind in (ENCODER, FLATBUFFER))
+
+
+@pytest.mark.parametrize("spare", [0, 1000, -1])
+def test_weights_are_copied_where_they_fit(device: Device, agents: Agents, spare: int) -> None:
+    needed = copied_bytes(agents[0])
+    device.c.give_memory(needed + spare)
+    assert device.power_up() == identity(agents[0])
+    for bundle in (agents[0], agents[1], agents[2]):
+        assert device.transfer(bundle) == "ok"
+        assert device.c.held_in_memory() == (needed if spare >= 0 else 0)
+        assert device.c.memory_used() <= device.c.held_in_memory()
+        assert device.c.selftest()
+
+
+@pytest.mark.parametrize("copied", [True, False])
+def test_weights_in_flash_are_read_only_without_a_copy(device: Device, agents: Agents, copied: bool) -> None:
+    device.c.give_memory(copied_bytes(agents[1]) if copied else 0)
+    assert device.power_up() == identity(agents[0])
+    assert device.transfer(agents[1]) == "ok"
+    assert device.transfer(damaged(agents[2])) == "selftest", "a candidate is tried where it stands"
+    assert device.c.running() == identity(agents[1])
+    assert device.c.selftest()
+    offset, length = places(agents[1])[FLATBUFFER]
+    for at in range(offset, offset + length):
+        device.c.flash_flip(0, BLOCK + at, 0x55)
+    assert bool(device.c.selftest()) == copied
 
 
 # ---- signatures ----

@@ -13,6 +13,7 @@ static uint64_t steps, steps_left;
 static uint32_t dirty_programs; /* of bits that were not erased */
 static int broken;              /* the flash answers that it failed */
 static ub_arena arena;
+static _Alignas(16) uint8_t memory[SLOT_BYTES]; /* for the weights */
 static ub_update update;
 
 static uint32_t spend(uint32_t wanted) {
@@ -47,6 +48,8 @@ static const ub_storage storage = {{flash[0], flash[1]}, SLOT_BYTES, NULL, erase
 
 void flash_new(void) {
   memset(flash, 0xFF, sizeof flash);
+  memset(memory, 0, sizeof memory);
+  arena.weights = NULL;
   dirty_programs = 0;
   broken = 0;
 }
@@ -66,6 +69,22 @@ uint32_t power_up(uint64_t budget) {
   steps_left = budget;
   const ub_status opened = ub_update_start(&update, &storage, built_in, built_in_size, &arena);
   return opened == UB_OK && ub_selftest(update.agent, 0) == UB_OK ? update.agent->crc32 : 0;
+}
+void give_memory(uint32_t bytes) {
+  arena.weights = memory;
+  arena.weight_bytes = bytes;
+}
+uint32_t held_in_memory(void) { return update.agent ? update.agent->held_bytes : 0; }
+uint32_t memory_used(void) {
+  uint32_t used = sizeof memory;
+  while (used > 0 && memory[used - 1] == 0) used--;
+  return used;
+}
+/* 1: every golden sentence gives its numbers. */
+int selftest(void) {
+  for (uint32_t i = 0; i < ub_golden_count(update.agent); i++)
+    if (ub_selftest(update.agent, i) != UB_OK) return 0;
+  return 1;
 }
 uint32_t running(void) { return update.agent ? update.agent->crc32 : 0; }
 uint32_t held(void) { return update.held; }

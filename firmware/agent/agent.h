@@ -47,6 +47,8 @@ typedef enum {
 
 typedef struct {
   alignas(16) uint8_t bytes[UB_ARENA_BYTES];
+  uint8_t *weights;      /* RAM for a copy of the weights, aligned to 16: see ub_hold(); NULL: there is none */
+  uint32_t weight_bytes; /* of it */
 } ub_arena;
 
 typedef struct {
@@ -54,7 +56,8 @@ typedef struct {
   uint32_t length;
 } ub_view;
 
-/* An opened bundle: where everything stands in it. The bundle's bytes stay where they are, in flash. */
+/* An opened bundle: where everything stands in it. The bundle's bytes stay where they are, in flash; those that
+ * ub_hold() has copied are read in RAM. */
 typedef struct {
   ub_view sections[UB_SECTIONS + 1]; /* by kind; [0] is unused */
   uint32_t crc32;
@@ -65,6 +68,7 @@ typedef struct {
   ub_values_header values;
   uint32_t arena_bytes; /* what a sentence of full length uses */
   uint8_t *arena;
+  uint32_t held_bytes;  /* of the bundle, in arena->weights */
 } ub_agent;
 
 typedef struct {
@@ -87,6 +91,11 @@ typedef struct {
 
 /* Checks every size, offset and shape of the bundle and its CRC. On any error *agent must not be used. */
 ub_status ub_open(ub_agent *agent, const uint8_t *bundle, size_t size, ub_arena *arena);
+
+/* Copies the sections of the encoder and of its weights, which every sentence goes through from end to end, to
+ * arena->weights, where they are read from now on. If they do not fit, they stay where they are: held_bytes is 0. There is
+ * room for one agent: another one that was held must not be used any more. */
+void ub_hold(ub_agent *agent, const ub_arena *arena);
 
 ub_status ub_parse(const ub_agent *agent, const uint8_t *text, size_t length, ub_answer *answer);
 

@@ -211,3 +211,21 @@ ub_status ub_open(ub_agent *agent, const uint8_t *bundle, size_t size, ub_arena 
   return UB_OK;
 #endif
 }
+
+void ub_hold(ub_agent *agent, const ub_arena *arena) {
+  static const uint8_t kinds[] = {UB_ENCODER, UB_FLATBUFFER};
+  uint32_t left = arena->weights == NULL ? 0 : arena->weight_bytes, total = 0;
+  for (uint32_t i = 0; i < sizeof kinds; i++) {
+    const uint32_t bytes = (agent->sections[kinds[i]].length + 15u) & ~15u;
+    if (bytes > left) return;
+    left -= bytes;
+  }
+  for (uint32_t i = 0; i < sizeof kinds; i++) {
+    ub_view *const section = &agent->sections[kinds[i]];
+    uint8_t *const copy = arena->weights + total;
+    memcpy(copy, section->bytes, section->length);
+    section->bytes = copy;
+    total += (section->length + 15u) & ~15u;
+  }
+  agent->held_bytes = total;
+}

@@ -372,6 +372,7 @@ static void info(ub_session *session, writer *out, const request *asked, ub_view
   put_probability(out, agent != NULL ? agent->labels.threshold : 0);
   put_member(out, "arena", agent != NULL ? agent->arena_bytes : 0);
   put_member(out, "arena_limit", UB_ARENA_BYTES);
+  put_member(out, "weights_in_ram", agent != NULL ? agent->held_bytes : 0);
   put_member(out, "hz", session->board->hz);
   end(out, asked);
 }
@@ -529,6 +530,15 @@ static void update_data(ub_session *session, writer *out, const request *asked, 
   answer_update(session, out, asked, ub_update_data(session->board->update, offset, bytes, (uint32_t)length));
 }
 
+/* The agent that runs may be another one than before, also because of what came over another line. */
+static void follow_update(ub_session *session) {
+  const ub_update *const update = session->board->update;
+  if (update != NULL && update->agent != NULL) {
+    session->agent = update->agent;
+    session->opened = UB_OK;
+  }
+}
+
 static void update_activate(ub_session *session, writer *out, const request *asked, ub_view argument) {
   (void)argument;
   const ub_board *board = session->board;
@@ -537,8 +547,7 @@ static void update_activate(ub_session *session, writer *out, const request *ask
     put_update_error(session, out, asked, status);
     return;
   }
-  session->agent = board->update->agent;
-  session->opened = UB_OK;
+  follow_update(session);
   begin(out, '=', asked);
   put_text(out, "\"agent\":");
   put_name(out, agent_name(session->agent));
@@ -660,6 +669,7 @@ static void answer_line(ub_session *session) {
     session->repeats++;
   } else {
     writer out = {session->reply, sizeof session->reply, 0, false};
+    follow_update(session);
     answer(session, &out, &asked);
     if (out.overflow) {
       out.length = 0;

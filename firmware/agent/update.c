@@ -91,6 +91,12 @@ static void recall(ub_update *update) {
   }
 }
 
+/* Makes the agent the one that runs. */
+static void run(ub_update *update, ub_agent *agent) {
+  ub_hold(agent, update->arena);
+  update->agent = agent;
+}
+
 static ub_update_status forget(ub_update *update, ub_update_status why) {
   update->bytes = update->crc32 = update->held = 0;
   (void)erase(update, 0); /* if it fails, the next begin says so */
@@ -104,7 +110,7 @@ ub_status ub_update_start(ub_update *update, const ub_storage *storage, const ui
   update->arena = arena;
   const ub_status opened = ub_open(&update->agents[0], built_in, size, arena);
   if (opened == UB_OK) {
-    update->agent = &update->agents[0];
+    run(update, &update->agents[0]);
     update->built_in = update->agents[0].crc32;
   }
   if (storage == NULL) return opened;
@@ -121,7 +127,7 @@ ub_status ub_update_start(ub_update *update, const ub_storage *storage, const ui
     const uint32_t slot = turn == 0 ? newer : 1 - newer;
     if (valid[slot] && records[slot].built_in == update->built_in &&
         ub_open(&update->agents[1], content(update, slot), storage->slot_bytes - UB_BLOCK_BYTES, arena) == UB_OK) {
-      update->agent = &update->agents[1];
+      run(update, &update->agents[1]);
       update->target = 1 - slot;
       recall(update);
       return UB_OK;
@@ -193,7 +199,7 @@ ub_update_status ub_update_activate(ub_update *update, void (*alive)(void *conte
   record.crc32 = ub_crc32(0, &record, offsetof(active_record, crc32));
   if (!program(update, ACTIVE_OFFSET, &record, sizeof record)) return forget(update, UB_UPDATE_FLASH);
   update->sequence++;
-  update->agent = candidate;
+  run(update, candidate);
   update->target = 1 - update->target;
   recall(update);
   return UB_UPDATE_OK;

@@ -13,6 +13,7 @@
 extern const uint8_t ub_bundle[], ub_bundle_end[]; /* bundle.S */
 
 static ub_arena arena;
+static _Alignas(16) uint8_t weights[CONFIG_UTTERBIT_WEIGHT_BYTES];
 static ub_update update;
 static ub_status opened;
 
@@ -63,6 +64,8 @@ void agent_run(void (*work)(void *context), void *context) {
 }
 
 static void open_agent(void *storage) {
+  arena.weights = weights;
+  arena.weight_bytes = sizeof weights;
   opened = ub_update_start(&update, storage, ub_bundle, (size_t)(ub_bundle_end - ub_bundle), &arena);
 }
 

@@ -9,9 +9,9 @@
 
 #define BOARD_RECEIVE_BYTES 128
 
-/* Sets up clocks, watchdog and UART, and fills in name, reset, hz, microseconds and alive. Returns where another agent
- * can be kept, or NULL. */
-const ub_storage *board_start(ub_board *board);
+/* Sets up clocks, watchdog and UART, and fills in name, reset, hz, microseconds and alive, and where the weights may be
+ * held. Returns where another agent can be kept, or NULL. */
+const ub_storage *board_start(ub_board *board, ub_arena *arena);
 
 /* Takes what the UART has received. Sets *lost if bytes after those have been lost. Does not wait. */
 size_t board_receive(uint8_t bytes[BOARD_RECEIVE_BYTES], bool *lost);

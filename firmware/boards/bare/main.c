@@ -53,7 +53,7 @@ void trap(uint32_t cause, uint32_t epc, uint32_t tval) {
 
 int main(void) {
   static ub_board board = {.write = write, .stack = stack_used, .update = &update};
-  const ub_storage *storage = board_start(&board);
+  const ub_storage *storage = board_start(&board, &arena);
   send_text("\n"); /* ends what the boot log or a reset within a reply left on the line */
   const size_t size = (size_t)(ub_bundle_end - ub_bundle);
   const ub_status opened = ub_update_start(&update, storage, ub_bundle, size, &arena);

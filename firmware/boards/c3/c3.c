@@ -72,6 +72,9 @@
 #ifndef UB_BAUD
 #define UB_BAUD 115200 /* of UART0; `python -m host --baud` must be the same */
 #endif
+#ifndef UB_WEIGHTS_IN_SRAM
+#define UB_WEIGHTS_IN_SRAM 1 /* 0: they are read from flash, and the SRAM is left free */
+#endif
 #define UART_FIFO_BYTES 128u
 #define WATCHDOG_MS 3000u /* a sentence takes milliseconds, a whole reply on the line 140 */
 
@@ -278,7 +281,9 @@ typedef int32_t rom_invalidate(uint32_t address, uint32_t bytes);
 #define MMU_ENTRY(page) REGISTER(0x600C5000 + 4 * (page))
 #define MMU_INVALID BIT(8)
 
-extern const uint8_t _flash_start[], _slots[], _slots_end[]; /* from the linker script, in the data window */
+/* From the linker script: in the data window, and in SRAM what nothing else takes. */
+extern const uint8_t _flash_start[], _slots[], _slots_end[];
+extern uint8_t _free_start[], _free_end[];
 
 static uint32_t flash_address(uint32_t slot, uint32_t offset) {
   const uint32_t slot_bytes = (uint32_t)(_slots_end - _slots) / 2;
@@ -362,7 +367,11 @@ static const ub_storage *start_flash(void) {
   return &storage;
 }
 
-const ub_storage *board_start(ub_board *board) {
+const ub_storage *board_start(ub_board *board, ub_arena *arena) {
+  if (UB_WEIGHTS_IN_SRAM) {
+    arena->weights = _free_start;
+    arena->weight_bytes = (uint32_t)(_free_end - _free_start);
+  }
   cpu_hz = start_clock();
   start_watchdog();
   start_uart();

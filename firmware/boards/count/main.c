@@ -161,7 +161,7 @@ static void answer(const uint8_t *line, size_t length) {
 }
 
 int main(void) {
-  board_start(&board);
+  board_start(&board, &arena);
   board.write = keep;
   const ub_status opened = ub_open(&agent, ub_bundle, (size_t)(ub_bundle_end - ub_bundle), &arena);
   ub_session_start(&session, &board, opened == UB_OK ? &agent : NULL, opened);

@@ -49,7 +49,8 @@ void board_reset(void) {
   }
 }
 
-const ub_storage *board_start(ub_board *board) {
+const ub_storage *board_start(ub_board *board, ub_arena *arena) {
+  (void)arena;
   board->name = "virt";
   board->reset = "unknown";
   board->hz = INSTRUCTIONS_PER_MICROSECOND * 1000000u;
