@@ -3,12 +3,14 @@
 rv32imc instructions are counted by QEMU (``-icount shift=0``, the counter minstret) around every kernel of the
 firmware's own code (firmware/boards/count); x86 instructions by callgrind, beside TFLite Micro's interpreter on the
 flatbuffer of the same bundle: one sentence and three in one process, whose difference is two sentences and no more.
+The lines of flash that a chip's cache would fetch are counted by a plugin of QEMU (firmware/boards/count/cache.c).
 ``--exact`` compares the values instead: the firmware's encoder with TFLite Micro's interpreter.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import re
@@ -32,10 +34,12 @@ from convert.bundle import (
     features_section,
     golden_section,
     labels_section,
+    locate_sections,
     read_sections,
     values_section,
 )
 from convert.reference import Reference
+from convert.report import ENCODER, bench_picture
 from train.agentlib import SOURCES, Agent
 from train.command_line import reporting, whole
 from train.errors import UserError
@@ -83,15 +87,13 @@ def logits_crc(agent: Agent, positions: int) -> int:
     return zlib.crc32(classes.tobytes() + tags.tobytes())
 
 
-def count_rv32(bundle: Path, lines: Sequence[str], folder: Path) -> list[dict[str, int]]:
-    """Instructions by kind for each line: a sentence, or '#' and a number of positions.
+def counting_firmware(bundle: Path, folder: Path) -> Path:
+    """Compiles firmware/boards/count around a bundle.
 
     Raises:
-        UserError: a program is missing, or the firmware refuses the bundle.
-        RuntimeError: it gives other logits there than on this machine, which is a bug.
+        UserError: there is no compiler, or not one that can.
     """
     gcc = program("riscv64-unknown-elf-gcc", "gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf")
-    qemu = program("qemu-system-riscv32", "qemu-system-misc")
     image = folder / "count.elf"
     sources = [*sorted(SOURCES.glob("*.c")), BOARDS / "count" / "main.c", BOARDS / "virt" / "virt.c"]
     wraps = "".join(f",--wrap=ub_{name}" for name in WRAPPED)
@@ -102,16 +104,32 @@ def count_rv32(bundle: Path, lines: Sequence[str], folder: Path) -> list[dict[st
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise UserError(f"the counting firmware does not compile:\n{done.stderr}")
+    return image
+
+
+def run_counting(image: Path, bundle: Path, lines: Sequence[str], *options: str) -> list[dict[str, int]]:
+    """Instructions by kind for each line: a sentence, or '#' and a number of positions.
+
+    Args:
+        image: :func:`counting_firmware` of the bundle.
+        options: of QEMU.
+
+    Raises:
+        UserError: there is no QEMU, or the firmware refuses the bundle.
+        RuntimeError: it gives other logits there than on this machine, which is a bug.
+    """
+    qemu = program("qemu-system-riscv32", "qemu-system-misc")
     emulator = [qemu, "-M", "virt", "-bios", "none", "-nographic", "-monitor", "none", "-serial", "stdio"]
+    emulator += ["-icount", "shift=0", "-kernel", str(image), *options]
     counts: list[dict[str, int]] = []
     agent = Agent(bundle.read_bytes())
-    with subprocess.Popen(
-        [*emulator, "-icount", "shift=0", "-kernel", str(image)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as process:
+    with subprocess.Popen(emulator, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         try:
             hello = process.stdout.readline()
+            if not hello:
+                raise UserError(f"{qemu} ends without a word; it was started with {' '.join(emulator[1:])}")
             if b"agent=none" in hello:
                 raise UserError(f"{bundle}: the firmware refuses this bundle; make it anew with python -m convert")
             for line in lines:
@@ -126,6 +144,39 @@ def count_rv32(bundle: Path, lines: Sequence[str], folder: Path) -> list[dict[st
         finally:
             process.kill()
     return counts
+
+
+def count_rv32(bundle: Path, lines: Sequence[str], folder: Path) -> list[dict[str, int]]:
+    """Instructions by kind for each line, as :func:`run_counting`."""
+    return run_counting(counting_firmware(bundle, folder), bundle, lines)
+
+
+def count_flash(bundle: Path, lines: Sequence[str], folder: Path) -> list[dict[str, int]]:
+    """Lines of flash for each line of :func:`run_counting`, through a cache like the ESP32-C3's.
+
+    ``different``: lines that were read; ``fetched``: how often one was not in the cache; ``weights_in_sram``: the same
+    with the encoder's sections in SRAM, as ub_hold() copies them. The cache holds what the line before left there.
+
+    Raises:
+        UserError: a program is missing.
+    """
+    image = counting_firmware(bundle, folder)
+    version = subprocess.run([program("qemu-system-riscv32", "qemu-system-misc"), "--version"], capture_output=True)
+    major = int(re.search(rb"version (\d+)", version.stdout)[1])  # type: ignore[index]
+    plugin, out = folder / "cache.so", folder / "cache.txt"
+    command = ["cc", "-std=c11", "-O2", "-shared", "-fPIC", f"-DUB_PLUGIN_VERSION={1 if major < 9 else 2}"]
+    subprocess.run([*command, "-o", plugin, BOARDS / "count" / "cache.c"], check=True)
+    listing = subprocess.run(
+        [program("riscv64-unknown-elf-nm", "binutils-riscv64-unknown-elf"), image], capture_output=True, text=True
+    )
+    symbols = {name: int(address, 16) for address, _, name in map(str.split, listing.stdout.splitlines())}
+    places = locate_sections(bundle.read_bytes())
+    arguments = [f"out={out}", *(f"start={symbols[name]}" for name in ("ub_encode_embeddings", "ub_session_feed"))]
+    for place in (places["encoder"], places["flatbuffer"]):
+        arguments.append(f"weights={symbols['ub_bundle'] + place.start}:{place.stop - place.start}")
+    run_counting(image, bundle, [lines[0], *lines], "-plugin", ",".join([str(plugin), *arguments]))
+    rows = [map(int, row.split()) for row in out.read_text().splitlines()]
+    return [dict(zip(("different", "fetched", "weights_in_sram"), row, strict=True)) for row in rows[1:]]
 
 
 X86_SCRIPT = """
@@ -300,8 +351,9 @@ def macs(flatbuffer: bytes, positions: int) -> int:
     return positions * each + encoder.class_head.weights.size + (positions - 1) * encoder.tag_head.weights.size
 
 
-ENCODER = ("layers", "matmul", "norm", "add", "logits", "softmax", "context")
-"""Kinds that are the encoder's; the others are the path around it."""
+FILL_MS = (8 + 12 + 4 + 32 * 4) / 80_000
+"""Estimate of a line's time: the clocks of a fast read by dual I/O (command BBh: command, address and mode, 32 bytes)
+at 80 MHz, which is what ESP-IDF sets. What the cache itself takes is not in it."""
 
 
 def measure(bundle: Path, console: Console) -> dict[str, Any]:
@@ -315,15 +367,28 @@ def measure(bundle: Path, console: Console) -> dict[str, Any]:
         positions = [n for n in POSITIONS if n <= shape]
         with console.status(f"{bundle.name}: counting on rv32imc"):
             *encoder, path = count_rv32(bundle, [*(f"#{n}" for n in positions), SENTENCE], folder)
+        try:
+            with console.status(f"{bundle.name}: counting lines of flash"):
+                *flash, path_flash = count_flash(bundle, [*(f"#{n}" for n in positions), SENTENCE], folder)
+        except UserError as error:
+            console.print(f"lines of flash are not counted: {error}")
+            flash, path_flash = [], {}
         x86: dict[str, dict[str, int]] = {}
         for engine in ("utterbit", "tflite-micro"):
             with console.status(f"{bundle.name}: counting {engine} on x86"):
                 x86[engine] = {str(n): count_x86(engine, bundle, n, folder) for n in (8, shape)}
     around = sum(count for kind, count in path.items() if kind not in ENCODER) / sum(path.values())
     return {
+        "sha256": hashlib.sha256(content).hexdigest(),
         "rv32imc": {str(n): counts for n, counts in zip(positions, encoder, strict=True)},
         "macs": {str(n): macs(flatbuffer, n) for n in positions},
-        "line_to_answer": {"sentence": SENTENCE, "rv32imc": path, "not_the_encoder": round(around, 4)},
+        "line_to_answer": {
+            "sentence": SENTENCE,
+            "rv32imc": path,
+            "not_the_encoder": round(around, 4),
+            "flash": path_flash,
+        },
+        "flash": {str(n): counts for n, counts in zip(positions, flash, strict=False)},
         "x86": x86,
         "arena_bytes": agent.arena_bytes,
         "bundle_bytes": {"bundle": len(content), **{k: len(v) for k, v in read_sections(content).items()}},
@@ -331,10 +396,14 @@ def measure(bundle: Path, console: Console) -> dict[str, Any]:
 
 
 HOW = {
+    "sha256": "of the bundle, which names it",
     "rv32imc": "instructions of the firmware's code at -O2, by QEMU's minstret around every kernel (-icount shift=0); "
     "embeddings are random and about as loud as words (at most 32 of 128)",
     "macs": "products of the encoder's matrices and of attention at that many positions",
     "line_to_answer": "the same from the received line to the JSON answer; the UART's time is not in it",
+    "flash": "lines of 32 bytes: different ones that are read, those that a cache like the ESP32-C3's fetches (16 KB, "
+    "8 ways, the least recently used gives way), and with the encoder's sections in SRAM; milliseconds are estimated: "
+    f"{1000 * FILL_MS:.1f} us a line, dual I/O at 80 MHz",
     "x86": "instructions on this machine by callgrind: three sentences less one, halved, in one process",
     "arena_bytes": "what the bundle needs at full length, by the firmware's own reckoning",
     "bundle_bytes": "lengths in the file's table of sections",
@@ -358,7 +427,7 @@ OUTSIDE = ("protocol", "update", "signature")
 def show(name: str, figures: dict[str, Any], console: Console) -> None:
     """Prints a bundle's figures."""
     counts, path = figures["rv32imc"], figures["line_to_answer"]["rv32imc"]
-    table = Table(title=f"{name}: rv32imc instructions, thousands", title_justify="left")
+    table = Table(title=f"{name}: rv32imc instructions, thousands", title_justify="left", box=None, pad_edge=False)
     table.add_column("", no_wrap=True)
     for n in counts:
         table.add_column(f"{n} pos.", justify="right")
@@ -368,6 +437,12 @@ def show(name: str, figures: dict[str, Any], console: Console) -> None:
     totals = {n: sum(c.values()) for n, c in counts.items()}
     table.add_row("all", *(f"{t / 1000:,.1f}" for t in totals.values()), f"{sum(path.values()) / 1000:,.1f}")
     table.add_row("a MAC", *(f"{t / figures['macs'][n]:.2f}" for n, t in totals.items()), "")
+    if figures["flash"]:
+        every = [*figures["flash"].values(), figures["line_to_answer"]["flash"]]
+        table.add_row()
+        for key, title in (("fetched", "flash lines"), ("weights_in_sram", "weights in SRAM")):
+            table.add_row(title, *(f"{flash[key]:,}" for flash in every))
+            table.add_row("  ms, about", *(f"{flash[key] * FILL_MS:.1f}" for flash in every))
     console.print(table)
     ours, theirs = figures["x86"]["utterbit"], figures["x86"]["tflite-micro"]
     for n, count in ours.items():
@@ -388,27 +463,6 @@ def show_firmware(limits: dict[str, Any], console: Console) -> None:
     console.print("  " + ", ".join(f"{k} {v:,}" for k, v in code.items()))
     for name, text in HOW.items():
         console.print(f"{name}: {text}", style="dim")
-
-
-def picture(agents: dict[str, dict[str, Any]], path: Path) -> None:
-    """Where the instructions go, by positions, as SVG."""
-    import matplotlib
-
-    matplotlib.use("svg")
-    from matplotlib import pyplot
-
-    figure, plots = pyplot.subplots(1, len(agents), figsize=(5 * len(agents), 4), layout="constrained", sharey=True)
-    for axes, (name, figures) in zip(np.atleast_1d(plots), agents.items(), strict=True):
-        counts = figures["rv32imc"]
-        base = [0.0] * len(counts)
-        for kind in ENCODER:
-            heights = [c[kind] / 1e6 for c in counts.values()]
-            axes.bar(list(counts), heights, bottom=base, label=kind)
-            base = [b + h for b, h in zip(base, heights, strict=True)]
-        axes.set(title=name, xlabel="positions (words + 1)", ylabel="million instructions, rv32imc")
-        axes.legend()
-    figure.savefig(path)
-    pyplot.close(figure)
 
 
 EXACT = 100_000
@@ -474,6 +528,8 @@ def main(arguments: list[str] | None = None) -> int:
         raise UserError(f"{options.bundle}: there is no such bundle; make agent makes build/home/agent.bundle")
     if options.exact:
         return 0 if prove(options.bundle, options.count, console) else 1
+    from convert.pipeline import refresh_reports  # takes TensorFlow along, and seconds
+
     with tempfile.TemporaryDirectory() as folder:
         notes = Path(folder) / "notes.bundle"
         notes.write_bytes(notes_agent())
@@ -487,7 +543,8 @@ def main(arguments: list[str] | None = None) -> int:
     show_firmware(limits, console)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(options.out, json.dumps({"agents": agents, **limits, "how": HOW}, indent=1) + "\n")
-    picture(agents, options.out.with_suffix(".svg"))
+    write_atomic(options.out.with_suffix(".svg"), bench_picture(agents))
+    refresh_reports(options.out.parent)
     console.print(f"written: {options.out} and {options.out.with_suffix('.svg')}")
     return 0
 

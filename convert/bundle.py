@@ -335,8 +335,8 @@ def assemble(
 SECTION_NAMES = ("manifest", "labels", "features", "encoder", "values", "golden", "flatbuffer")
 
 
-def read_sections(bundle: bytes) -> dict[str, bytes]:
-    """The sections of a bundle by name. Says nothing of their content: the firmware's ub_open() checks that.
+def locate_sections(bundle: bytes) -> dict[str, slice]:
+    """Where the sections of a bundle stand in it, by name.
 
     Raises:
         UserError: it is no bundle, or a damaged one.
@@ -350,8 +350,17 @@ def read_sections(bundle: bytes) -> dict[str, bytes]:
     result = {}
     for i in range(header.sections):
         kind, offset, length = struct.unpack_from("<3I", bundle, head + 12 * i)
-        result[SECTION_NAMES[kind - 1]] = bundle[offset : offset + length]
+        result[SECTION_NAMES[kind - 1]] = slice(offset, offset + length)
     return result
+
+
+def read_sections(bundle: bytes) -> dict[str, bytes]:
+    """The sections of a bundle by name. Says nothing of their content: the firmware's ub_open() checks that.
+
+    Raises:
+        UserError: it is no bundle, or a damaged one.
+    """
+    return {name: bundle[place] for name, place in locate_sections(bundle).items()}
 
 
 def read_manifest(bundle: bytes) -> dict[str, Any]:

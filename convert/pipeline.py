@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import hashlib
 import importlib.metadata
 import json
 from collections.abc import Sequence
@@ -45,6 +46,8 @@ from train.training import evaluate, legal_masks
 BUNDLE, FLATBUFFER, METRICS, REPORT = "agent.bundle", "student.tflite", "metrics.json", "report.html"
 BENCHMARK = "benchmark"
 """Folder beside an agent's own that convert.benchmark writes its results to."""
+BENCH = "bench.json"
+"""File beside it that convert.bench writes what the engine costs to."""
 GOLDEN = 8
 """Sentences of the self-test."""
 CHECKED = 500
@@ -179,8 +182,19 @@ def run(folder: Path, options: Options, console: Console) -> dict[str, Any]:
 
 
 def write_report(folder: Path, record: dict[str, Any], metrics: dict[str, Any]) -> None:
-    """Writes an agent's report, with the results of the benchmarks that lie beside its folder."""
-    write_atomic(folder / REPORT, report.page(record, metrics, read_all(folder.resolve().parent / BENCHMARK)))
+    """Writes an agent's report, with what was measured of it and of others and lies beside its folder."""
+    beside = folder.resolve().parent
+    page = report.page(record, metrics, read_all(beside / BENCHMARK), read_bench(beside / BENCH, folder / BUNDLE))
+    write_atomic(folder / REPORT, page)
+
+
+def read_bench(path: Path, bundle: Path) -> dict[str, Any] | None:
+    """What :func:`convert.bench.measure` found for this very bundle; None if it was not measured."""
+    if not path.is_file():
+        return None
+    digest = hashlib.sha256(bundle.read_bytes()).hexdigest()
+    agents: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["agents"]
+    return next((figures for figures in agents.values() if figures.get("sha256") == digest), None)
 
 
 def refresh_reports(folder: Path) -> None:

@@ -22,6 +22,22 @@ from convert.results import PUBLISHED, STEPS, Results, effects_table, figure_of,
 INTENTS = 12
 """The most confused ones, which the matrix shows beside null."""
 CONFUSIONS = 12
+ENCODER = {
+    "matmul": "matrices",
+    "norm": "norms",
+    "add": "residual sums",
+    "logits": "attention logits",
+    "softmax": "softmax",
+    "context": "attention context",
+    "layers": "all between",
+}
+"""Kinds of instructions that are the encoder's, as convert.bench names them and as readers do."""
+_AROUND = {
+    "protocol": "line protocol",
+    "text": "word pieces",
+    "embedding": "embeddings",
+    "decoding": "decoding",
+}
 SLOTS = 6
 """The worst ones, which are shown with sentences ..."""
 COMMON = 10
@@ -91,13 +107,19 @@ summary { cursor: pointer; color: var(--first); }
 """
 
 
-def page(record: Mapping[str, Any], metrics: Mapping[str, Any], benchmarks: Sequence[Results] = ()) -> str:
+def page(
+    record: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+    benchmarks: Sequence[Results] = (),
+    bench: Mapping[str, Any] | None = None,
+) -> str:
     """The page.
 
     Args:
         record: ``student.json``.
         metrics: ``metrics.json``.
         benchmarks: what each step of compression gave and cost; those of the agent's own data come first.
+        bench: what the engine costs with this agent, of ``bench.json``; None if it was not counted.
     """
     with matplotlib.rc_context(_RC):
         sections = [
@@ -108,6 +130,7 @@ def page(record: Mapping[str, Any], metrics: Mapping[str, Any], benchmarks: Sequ
             ("rejection", "Score and rejection", _rejection(metrics)),
             ("rounding", "What int8 changes", _rounding(metrics)),
             ("size", "Size", _size(metrics)),
+            ("instructions", "Instructions", _instructions(bench)),
         ]
         if benchmarks:
             own_first = sorted(benchmarks, key=lambda b: b.data != record["data"])
@@ -431,6 +454,47 @@ def _size(metrics: Mapping[str, Any]) -> str:
     )
 
 
+def _instructions(bench: Mapping[str, Any] | None) -> str:
+    if bench is None:
+        return (
+            "<p>Where the firmware's instructions go is not counted yet for this very agent: <code>make bench</code>, "
+            "or <code>python -m convert.bench</code> and the bundle's path, counts them and draws them here.</p>"
+        )
+    whole = bench["line_to_answer"]
+    path, most = whole["rv32imc"], max(whole["rv32imc"].values())
+    kinds = [
+        (name, f"{path[kind] / 1000:,.0f}", _bar(path[kind] / most))
+        for kind, name in (ENCODER | _AROUND).items()
+        if path[kind]
+    ]
+    rows = []
+    for n, by_kind in bench["rv32imc"].items():
+        total, flash = sum(by_kind.values()), bench["flash"].get(n, {})
+        fetched = [f"{flash[key]:,}" for key in ("fetched", "weights_in_sram") if flash]
+        rows.append((n, f"{total / 1000:,.0f}", f"{total / bench['macs'][n]:.2f}", *fetched))
+    head = ["positions", "thousands", "per MAC"]
+    note = ""
+    if bench["flash"]:
+        head += ["lines", "copied"]
+        note = (
+            " Lines: how often a cache like the chip's fetches 32 bytes of flash with the weights there. Copied: "
+            "the same with a copy of the weights in SRAM, which the firmware for this chip makes."
+        )
+    return (
+        "<p>Executed instructions, counted in QEMU with a processor like the ESP32-C3's (rv32imc). Positions are the "
+        f'words of a sentence and one for the sentence itself.{note}</p><div class="grid">'
+        + f"<div>{_figure(_svg(instructions_by_kind({'': bench})), 'The encoder, by positions')}<br>"
+        + f'<div class="wide">{_table(head, rows)}</div></div>'
+        + _table(
+            ("line to answer", "thousands", ""),
+            kinds,
+            caption=f"“{whole['sentence']}”: {sum(path.values()) / 1e6:.2f} million instructions",
+            markup=True,
+        )
+        + "</div>"
+    )
+
+
 def _compression(benchmarks: Sequence[Results]) -> str:
     text = (
         "<p>Models that were made alike but for one step, each with several seeds: mean and standard deviation, in "
@@ -653,10 +717,42 @@ def size_against_accuracy(results: Results) -> Figure:
     return figure
 
 
+def instructions_by_kind(agents: Mapping[str, Mapping[str, Any]]) -> Figure:
+    """Where the encoder's instructions go, by positions: a diagram for each agent of ``bench.json``, under its name."""
+    shades = [*((c, a) for c in (_FIRST, _SECOND) for a in (1.0, 0.55, 0.25)), (_INK, 0.5)]
+    figure = Figure(figsize=(5 * len(agents), 4), layout="constrained")
+    plots = figure.subplots(1, len(agents), sharey=True, squeeze=False)[0]
+    for axes, (name, figures) in zip(plots, agents.items(), strict=True):
+        counts = figures["rv32imc"]
+        base = [0.0] * len(counts)
+        for (kind, label), (colour, alpha) in zip(ENCODER.items(), shades, strict=True):
+            heights = [by_kind[kind] / 1e6 for by_kind in counts.values()]
+            axes.bar(list(counts), heights, bottom=base, label=label, color=colour, alpha=alpha, zorder=2)
+            base = [b + h for b, h in zip(base, heights, strict=True)]
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(visible=False)
+        axes.set(title=name, xlabel="positions")
+    plots[0].set_ylabel("million instructions")
+    handles, labels = plots[0].get_legend_handles_labels()
+    plots[0].legend(handles[::-1], labels[::-1], loc="upper left", frameon=False, fontsize=9)
+    return figure
+
+
 def picture(results: Results) -> str:
-    """Size against accuracy as an SVG file, which follows its viewer's light or dark scheme."""
+    """Size against accuracy as an SVG file."""
     with matplotlib.rc_context(_RC):
-        svg = _svg(size_against_accuracy(results))
+        return _file(size_against_accuracy(results))
+
+
+def bench_picture(agents: Mapping[str, Mapping[str, Any]]) -> str:
+    """Where the encoder's instructions go as an SVG file."""
+    with matplotlib.rc_context(_RC):
+        return _file(instructions_by_kind(agents))
+
+
+def _file(figure: Figure) -> str:
+    """The picture as a file, which follows its viewer's light or dark scheme."""
+    svg = _svg(figure)
     names = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
     style = f"<style>{_COLOURS}svg {{ background: var(--paper); }}</style>"
     return svg.replace("<svg", f"<svg {names}", 1).replace(">", f">{style}", 1) + "\n"

@@ -22,15 +22,24 @@ from convert.bench import (
     call_graph,
     code_bytes,
     compile_agent,
+    count_flash,
     count_rv32,
     differing,
     most_stack,
     random_embeddings,
     valid_embeddings,
 )
-from convert.bundle import Calibration, assemble, features_section, golden_section, labels_section, values_section
+from convert.bundle import (
+    Calibration,
+    assemble,
+    features_section,
+    golden_section,
+    labels_section,
+    read_sections,
+    values_section,
+)
 from convert.fixed_point import exponentials, high_mul, quantize_multiplier, requantize, rounding_shift, sum_multipliers
-from convert.flatbuffer import convert
+from convert.flatbuffer import convert, read_encoder
 from convert.reference import Reference
 from train.agentlib import Agent
 from train.examples import Example, Slot
@@ -362,6 +371,24 @@ def test_code_calls_neither_heap_nor_float(objects: Path) -> None:
     assert not [n for n in missing if re.search(r"[sdt]f\d?$|[sdt]f[sdt]i|si[sdt]f|alloc|free|printf|str(?!len)", n)], (
         missing
     )
+
+
+def test_weights_are_most_of_what_is_read_in_flash(bundle: Path, tmp_path: Path) -> None:
+    tool("riscv64-unknown-elf-gcc", "gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf")
+    tool("qemu-system-riscv32", "qemu-system-misc")
+    flatbuffer = read_sections(bundle.read_bytes())["flatbuffer"]
+    encoder = read_encoder(flatbuffer)
+    weights = sum(
+        getattr(layer, m).weights.size
+        for layer in encoder.layers
+        for m in ("query", "key", "value", "output", "up", "down")
+    )
+    one, many = count_flash(bundle, ["#1", "#32"], tmp_path)
+    for counts in (one, many):
+        assert weights / 32 < counts["different"] <= counts["fetched"]
+        assert counts["weights_in_sram"] < counts["fetched"] / 20
+    assert one["fetched"] < 1.2 * one["different"], "at one position nothing is read twice"
+    assert many["fetched"] > one["fetched"]
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda p: p.name)

@@ -1,6 +1,7 @@
 """The report: one page that needs nothing else, and the figures that it shows."""
 
 import copy
+import hashlib
 import json
 import re
 from html.parser import HTMLParser
@@ -11,12 +12,13 @@ from xml.etree import ElementTree
 import pytest
 
 from convert.diagnosis import diagnose, hear
-from convert.report import page, picture
+from convert.pipeline import read_bench
+from convert.report import ENCODER, bench_picture, page, picture
 from convert.results import Model, Results
 from train.agentlib import Agent
 from train.examples import Example, read_jsonl
 
-SECTIONS = ["trained", "learning", "intents", "slots", "rejection", "rounding", "size"]
+SECTIONS = ["trained", "learning", "intents", "slots", "rejection", "rounding", "size", "instructions"]
 VOID = {"meta", "br", "path", "use", "rect"}
 
 
@@ -126,6 +128,44 @@ def test_data_without_valid_or_out_of_scope(record: dict[str, Any], metrics: dic
     assert "no sentence out of scope" in text
     assert "no slots" in text
     assert len(Page(text).all("svg")) == 3
+
+
+@pytest.fixture
+def bench() -> dict[str, Any]:
+    """Figures as convert.bench measures them, made up."""
+    kinds = {kind: 1000 * (i + 1) for i, kind in enumerate((*ENCODER, "protocol", "text", "embedding", "decoding"))}
+    flash = {"different": 10, "fetched": 4321, "weights_in_sram": 98}
+    return {
+        "rv32imc": {"1": kinds, "32": {kind: 30 * count for kind, count in kinds.items()}},
+        "macs": {"1": 66_000, "32": 990_000},
+        "flash": {"1": flash, "32": flash},
+        "line_to_answer": {"sentence": "turn <it> on", "rv32imc": kinds, "flash": flash, "not_the_encoder": 0.1},
+    }
+
+
+def test_instructions_are_drawn_if_they_were_counted(
+    record: dict[str, Any], metrics: dict[str, Any], bench: dict[str, Any]
+) -> None:
+    without, text = page(record, metrics), page(record, metrics, (), bench)
+    assert "make bench" in without
+    assert "make bench" not in text
+    found = Page(text)
+    assert found.open == []
+    assert len(found.all("svg")) == len(Page(without).all("svg")) + 1
+    assert "turn &lt;it&gt; on" in text
+    assert "<td class=n>1.00</td><td class=n>4,321</td><td class=n>98</td>" in text
+    bench["flash"] = {}
+    assert "copied" not in page(record, metrics, (), bench)
+    assert bench_picture({"home": bench, "notes": bench}).count(">positions<") == 2
+
+
+def test_only_figures_of_the_very_bundle_are_shown(bundle: Path, tmp_path: Path, bench: dict[str, Any]) -> None:
+    path = tmp_path / "bench.json"
+    assert read_bench(path, bundle) is None
+    for content, found in ((bundle.read_bytes(), True), (b"another", False)):
+        figures = {**bench, "sha256": hashlib.sha256(content).hexdigest()}
+        path.write_text(json.dumps({"agents": {"notes": {**bench, "sha256": ""}, "home": figures}}))
+        assert read_bench(path, bundle) == (figures if found else None)
 
 
 def test_benchmarks_are_shown_beside_published_models(record: dict[str, Any], metrics: dict[str, Any]) -> None:
