@@ -39,7 +39,7 @@ from train.datasets import DataSet
 from train.errors import UserError
 from train.examples import Example, example_to_json, read_jsonl, write_atomic
 from train.metrics import Prediction, measure
-from train.presets import PRESETS, Preset
+from train.presets import PRESETS, Preset, Tuning
 from train.quiet import native_silence
 
 with native_silence():
@@ -82,7 +82,7 @@ class Plan:
     budget: Budget | None = None
     """What a pruned student may cost; ``None``: :func:`half_encoder`."""
     soft_labels: int | None = None
-    """Sentences that the teacher labels; ``None``: as the preset has it, but all that lost their labels."""
+    """Sentences that the teacher labels; ``None``: as the preset has it; with few labels, as many as lost theirs."""
     most_accepted: float = 0.4
     """Share of validation sentences out of scope that the threshold may let through; it counts every sentence alike, so
     that with few of those the share of right intents is what it is chosen by."""
@@ -457,6 +457,10 @@ def _run(options: argparse.Namespace, console: Console) -> Results:
         options.soft_labels,
         options.most_accepted,
     )
+    if plan.labels_per_intent:
+        plan = replace(plan, preset=replace(preset, tuning=Tuning()))  # the few are repeated, and soon known by heart
+    else:
+        data = datasets.with_public_text(data, options.data_dir, cache_dir=datasets.CACHE, say=console.print)
     amount = f"{plan.labels_per_intent}-per-intent" if plan.labels_per_intent else "all-labels"
     out = options.out / data.name / amount
     results = run(

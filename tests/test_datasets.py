@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from train import datasets
-from train.datasets import DataSet, load, save, unlabelled
+from train.datasets import DataSet, load, save, with_public_text
 from train.errors import UserError
 from train.examples import Example, Slot, write_jsonl
 from train.home import crowdsourced
@@ -85,7 +85,6 @@ def test_hwu64() -> None:
     assert all("[" not in example.text for example in made.train)
     assert get("hwu64", SHARED, seed=2).valid != made.valid
     assert get("hwu64", SHARED).valid == made.valid
-    assert len(unlabelled("hwu64", SHARED)) > 8000
 
 
 def test_clinc150() -> None:
@@ -93,6 +92,33 @@ def test_clinc150() -> None:
     assert [len(made.train), len(made.valid)] == [15100, 3100]
     assert sum(example.intent is None for example in made.train) == 100
     assert len({example.intent for example in made.train}) == 151
+
+
+def test_text_of_public_sets_is_added_without_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "sets" / "snips"
+    sequence_folder(folder)
+    (tmp_path / "sets" / "clinc150").mkdir()
+    (tmp_path / "sets" / "clinc150" / "data_full.json").write_text('{"train": [["how tall am i", "height"]]}')
+
+    def offline(name: str, *_: object) -> Path:
+        raise UserError(f"data set {name}: no network")
+
+    monkeypatch.setattr(datasets, "_download", offline)
+    said: list[str] = []
+    own = DataSet("x", "en", [Example("lamp on", "On")], [], [], unlabelled=["lamps"])
+    more = with_public_text(own, tmp_path / "sets", cache_dir=tmp_path, say=said.append)
+    snips = [e.text for e in load("snips", data_dir=folder, cache_dir=tmp_path).train]
+    assert more.unlabelled == ["lamps", *snips, "how tall am i"]
+    assert more.train == own.train
+    assert more.provenance["unlabelled_text"] == "snips (CC0 1.0), clinc150 (CC BY 3.0)"
+    assert said == ["its text is left out of distillation: data set hwu64: no network"]
+
+    said.clear()
+    for name, language in (("snips", "en"), ("slurp", "en"), ("x", "de")):
+        data = DataSet(name, language, own.train, [], [])
+        made = with_public_text(data, tmp_path / "sets", cache_dir=tmp_path, say=said.append)
+        assert (snips[0] in made.unlabelled) == (name == "slurp"), "no set's own text, and none of another language"
+    assert len(said) == 1, "SLURP is made of HWU64's sentences, so it is not asked for"
 
 
 def test_checksums_fit_the_local_copies() -> None:

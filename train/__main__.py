@@ -52,7 +52,10 @@ def parser() -> argparse.ArgumentParser:
         help="pretrained encoder to distil, a BERT checkpoint in Hugging Face's layout; the default is MiniLM-L6",
     )
     top.add_argument(
-        "--soft-labels", type=whole(0), default=0, metavar="N", help="sentences without a label that the teacher labels"
+        "--soft-labels",
+        type=whole(0),
+        metavar="N",
+        help="sentences that the teacher labels (default: the preset's; none where templates made the data)",
     )
     top.add_argument("--size", type=whole(1), help="training sentences to generate")
     top.add_argument("--epochs", type=whole(1), help="passes over the training data")
@@ -84,7 +87,6 @@ def main(arguments: list[str] | None = None) -> int:
             raise UserError("a search needs a budget: --budget 160kB,10ms")
         out = options.out or out.with_name(f"{out.name}-search")
     preset = PRESETS[options.preset]
-    preset = replace(preset, distillation=replace(preset.distillation, sentences=options.soft_labels))
     data = datasets.load(
         options.data,
         data_dir=options.data_dir,
@@ -97,6 +99,10 @@ def main(arguments: list[str] | None = None) -> int:
         datasets.save(data, out)
         console.print(f"{len(data.train):,} + {len(data.valid):,} + {len(data.test):,} sentences written to {out}")
         return 0
+    soft_labels = 0 if data.generated else preset.distillation.sentences
+    if options.soft_labels is not None:
+        soft_labels = options.soft_labels
+    preset = replace(preset, distillation=replace(preset.distillation, sentences=soft_labels))
     with native_silence():
         from train.pipeline import run
         from train.teacher import default_folder
@@ -108,6 +114,8 @@ def main(arguments: list[str] | None = None) -> int:
         teacher = None if options.teacher == "none" else Path(options.teacher)
     if options.what == "search" and budget:
         return _search(options, data, budget, teacher, out, console)
+    if teacher and soft_labels and not data.generated:
+        data = datasets.with_public_text(data, options.data_dir, cache_dir=datasets.CACHE, say=console.print)
     schedule = Schedule(epochs=options.epochs or preset.epochs(len(data.train)), seed=options.seed)
     run(
         data,

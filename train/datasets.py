@@ -22,7 +22,7 @@ import urllib.error
 import urllib.request
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,10 @@ CACHE = Path("build") / "cache"
 """Where downloads, and what a teacher says of words, are kept."""
 PARTS = ("train", "valid", "test")
 NAMED = ("home", "snips", "hwu64", "clinc150", "atis", "slurp")
+PUBLIC_TEXT = ("snips", "hwu64", "clinc150")
+"""Public sets whose sentences can be had without an agreement."""
+SAME_SENTENCES = {"slurp": ("hwu64",), "hwu64": ("slurp",)}
+"""Sets that were made of the same sentences."""
 VALID_SHARE = 0.1
 """Share of training that is split off for validation where a set has no such part."""
 
@@ -62,6 +66,11 @@ class DataSet:
     """Sentences without a label."""
     provenance: dict[str, Any] = field(default_factory=dict)
     """Source, seed, versions, licence: what it takes to make it again."""
+
+    @property
+    def generated(self) -> bool:
+        """Whether templates made it, not people."""
+        return "templates" in self.provenance
 
     @property
     def watched(self) -> list[Example]:
@@ -117,15 +126,29 @@ def save(dataset: DataSet, folder: Path) -> None:
     write_atomic(folder / "provenance.json", _json(manifest))
 
 
-def unlabelled(name: str, data_dir: Path | None, *, cache_dir: Path | None = None) -> list[str]:
-    """The training sentences of a named public set without their labels, each once, in order.
+def with_public_text(
+    dataset: DataSet, data_dir: Path | None, *, cache_dir: Path, say: Callable[[str], None]
+) -> DataSet:
+    """The data set with the training sentences of public sets, less their labels, as more unlabelled text.
 
-    Raises UserError where the set is neither in data_dir nor in the cache and cannot be downloaded.
+    English ones, for English data, and none that shares sentences with it. A set that is neither in data_dir nor can be
+    downloaded is left out, which say is told.
     """
-    if name not in NAMED or name == "home":
-        raise UserError(f"unlabelled text {name!r} is unknown; expected {', '.join(NAMED[1:])}")
-    dataset = _load_public(name, data_dir, 1, cache_dir or Path("build/cache"))
-    return list(dict.fromkeys(example.text for example in dataset.train))
+    texts: list[str] = []
+    used = []
+    related = {dataset.name, *SAME_SENTENCES.get(dataset.name, ())}
+    for name in PUBLIC_TEXT if dataset.language == "en" else ():
+        if name not in related:
+            try:
+                texts += [example.text for example in _load_public(name, data_dir, 1, cache_dir).train]
+                used.append(f"{name} ({PUBLIC[name].licence})")
+            except UserError as error:
+                say(f"its text is left out of distillation: {error}")
+    return replace(
+        dataset,
+        unlabelled=list(dict.fromkeys([*dataset.unlabelled, *texts])),
+        provenance={**dataset.provenance, "unlabelled_text": ", ".join(used)},
+    )
 
 
 def _json(record: object) -> str:

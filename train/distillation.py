@@ -77,17 +77,20 @@ class Paraphraser:
 
 
 def unlabelled_text(data: DataSet, paraphraser: Paraphraser, plan: Distillation, seed: int) -> list[str]:
-    """At most ``plan.sentences`` texts: the data set's unlabelled ones, then paraphrases of its training sentences."""
+    """At most ``plan.sentences`` texts for a teacher to label, each once and none of the held-out parts.
+
+    Training's own sentences are among them, a third of all at most: a teacher says of them how sure one can be. The
+    data set's unlabelled text follows, and paraphrases of training sentences, at least as many as those.
+    """
     rng = random.Random(seed)
-    texts = list(data.unlabelled)
-    rng.shuffle(texts)
-    texts = texts[: plan.sentences]
-    if missing := plan.sentences - len(texts):
-        missing = max(missing, plan.sentences // 3)
-        chosen = rng.sample(data.train, min(missing, len(data.train)))
-        texts += [text for e in chosen if (text := paraphraser.paraphrase(e, rng))]
+    own = list(dict.fromkeys(e.text for e in data.train))
+    own = rng.sample(own, min(len(own), plan.sentences // 3))
+    unlabelled = rng.sample(data.unlabelled, min(len(data.unlabelled), plan.sentences - 2 * len(own)))
+    missing = plan.sentences - len(own) - len(unlabelled)
+    paraphrases = (paraphraser.paraphrase(e, rng) for e in rng.choices(data.train, k=missing))
     held_out = {e.text for part in (data.valid, data.test) for e in part}
-    return [text for text in dict.fromkeys(texts) if text not in held_out]
+    texts = dict.fromkeys([*own, *unlabelled, *paraphrases])
+    return [text for text in texts if text is not None and text not in held_out]
 
 
 def soft_targets(

@@ -29,8 +29,8 @@ class Distillation:
     components: int = 48
     """Principal components of a word's vector that are kept."""
     sentences: int = 0
-    """Sentences that the teacher labels; what lacks in unlabelled text is made from training by swapping words. None by
-    default: where everything has labels they gave nothing, and where a teacher knows templates alone they harm."""
+    """Sentences that the teacher labels (:func:`train.distillation.unlabelled_text`). They pay where people wrote what
+    the teacher was fine-tuned on; one that knows templates alone knows no more than its student."""
     neighbours: int = 6
     """A word is swapped for one of its nearest so many ..."""
     least_similarity: float = 0.45
@@ -51,8 +51,8 @@ class Preset:
     tuning: Tuning = Tuning()
 
     def epochs(self, sentences: int) -> int:
-        """Passes over so many training sentences; at most 40, for little data is soon known by heart."""
-        return max(1, min(40, round(self.seen / max(1, sentences))))
+        """Passes over so many training sentences; at most 60, for little data is soon known by heart."""
+        return max(1, min(60, round(self.seen / max(1, sentences))))
 
 
 PRESETS = {
@@ -63,5 +63,7 @@ PRESETS = {
         size=None,
         seen=500_000,
         shape={"rows": 5120, "embed": 40, "width": 96, "heads": (6, 6), "hidden": (128, 128)},
+        distillation=Distillation(sentences=50_000),
+        tuning=Tuning(examples=20_000, epochs=6, learning_rate=1.5e-4, frozen_layers=0),
     ),
 }

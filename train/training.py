@@ -81,7 +81,7 @@ class SoftTargets:
     """Of the classes."""
     weight: float = 1.0
     """Of the divergence in the loss."""
-    batch: int = 32
+    batch: int = 64
     """Sentences a step, beside the labelled ones."""
 
 
