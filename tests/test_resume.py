@@ -21,7 +21,7 @@ from train.training import Schedule
 
 PRESET = Preset(size=None, seen=900, shape={"rows": 256, "width": 16, "heads": (1,), "hidden": (16,), "embed": 8})
 BUDGET = Budget(macs=6_000)
-SCHEDULE = Schedule(epochs=3, batch=4, open_slot=2, quantized_share=0.7)
+SCHEDULE = Schedule(epochs=3, batch=4, open_slot=2, quantized_share=0.7, weight_decay=0.05)
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_a_checkpoint_of_another_run_is_passed_over(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"seed": 2}, {"epochs": 4}, {"learning_rate": 1e-3}, {"quantized_share": 0.5}, {"swap": 0.0}]
+    "change", [{"seed": 2}, {"epochs": 4}, {"learning_rate": 1e-3}, {"weight_decay": 0.1}, {"quantized_share": 0.5}]
 )
 def test_another_schedule_is_another_run(change: dict[str, Any]) -> None:
     assert digest((SCHEDULE, np.zeros(3))) != digest((replace(SCHEDULE, **change), np.zeros(3)))

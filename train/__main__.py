@@ -116,7 +116,8 @@ def main(arguments: list[str] | None = None) -> int:
         return _search(options, data, budget, teacher, out, console)
     if teacher and soft_labels and not data.generated:
         data = datasets.with_public_text(data, options.data_dir, cache_dir=datasets.CACHE, say=console.print)
-    schedule = Schedule(epochs=options.epochs or preset.epochs(len(data.train)), seed=options.seed)
+    epochs = options.epochs or preset.epochs(len(data.train))
+    schedule = Schedule(epochs=epochs, weight_decay=preset.weight_decay, seed=options.seed)
     run(
         data,
         out,

@@ -25,18 +25,22 @@ class Learner:
     Args:
         student: the model.
         rate: the optimizer's learning rate, by its steps.
+        weight_decay: of the matrices, as :class:`train.training.Schedule` has it.
         seed: of what training draws beside the student's own dropout.
         components: of a teacher's word vectors that are learnt with the labels; 0: none.
     """
 
-    def __init__(self, student: Student, rate: Any, *, seed: int, components: int = 0) -> None:
+    def __init__(
+        self, student: Student, rate: Any, weight_decay: float = 0.0, *, seed: int, components: int = 0
+    ) -> None:
         self.student = student
         self.variables: list[Any] = list(student.trainable_variables)
         if components:
             self.probe = keras.layers.Dense(components, name="lexical_probe")
             self.probe.build((None, student.shape.embed))
             self.variables += self.probe.trainable_variables
-        self.optimizer = keras.optimizers.Adam(rate, clipnorm=1.0, beta_2=0.99)
+        self.optimizer = keras.optimizers.AdamW(rate, weight_decay, clipnorm=1.0, beta_2=0.99)
+        self.optimizer.exclude_from_weight_decay([v for v in self.variables if len(v.shape) < 2])
         self.optimizer.build(self.variables)
         self.seeds = keras.random.SeedGenerator(seed)
 

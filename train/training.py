@@ -37,6 +37,9 @@ class Schedule:
     epochs: int = 12
     batch: int = 64
     learning_rate: float = 4e-3
+    weight_decay: float = 0.0
+    """What every step takes off the matrices, as a share of them and of the learning rate (Loshchilov and Hutter
+    2019)."""
     quantized_share: float = 0.35
     """Last part of training in which activations and weights are rounded."""
     class_smoothing: float = 0.02
@@ -193,7 +196,7 @@ def train(
         student.quantized = epochs[-1].quantized
         for e in epochs:
             finished(e)
-    learner = Learner(student, rate, seed=schedule.seed, components=components)
+    learner = Learner(student, rate, schedule.weight_decay, seed=schedule.seed, components=components)
     if saved:
         learner.restore(saved.state)
     if lexical:
@@ -267,7 +270,7 @@ def train(
             float_part = done / (schedule.float_epochs * per_epoch) if schedule.float_epochs else 2.0
             if prune and float_part <= 1 and (smaller := prune(learner, float_part)):
                 student = Student(smaller[0], dropout=student.dropout)
-                learner = Learner(student, rate, seed=schedule.seed, components=components)
+                learner = Learner(student, rate, schedule.weight_decay, seed=schedule.seed, components=components)
                 learner.restore(smaller[1])
                 step = make_step()
         intent, exact = evaluate(learner.student, valid_data, rows, labels)
