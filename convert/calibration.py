@@ -41,12 +41,18 @@ def fit_temperature(scored: Scored) -> float:
     return (low + high) / 2
 
 
-def intent_scores(logits: np.ndarray, labels: Labels, temperature: float) -> np.ndarray:
-    """float64 [N]: the probability of the best intent, as firmware/agent/decode.c sums it over its classes."""
+def best_intents(logits: np.ndarray, labels: Labels, temperature: float) -> tuple[np.ndarray, np.ndarray]:
+    """Of logits [N, C] the best intents, int [N], and their scores, float64 [N], by firmware/agent/decode.c's rule.
+
+    The score weighs the best intent against "out of scope" alone: that another intent is nearly as likely does not make
+    a sentence less of a command. Without such a class all others are weighed against.
+    """
     p = np.exp(log_softmax(logits / temperature))
     intent_of = np.array([-1 if i is None else i for i, _ in labels.classes])
     sums = np.stack([p[:, intent_of == i].sum(1) for i in range(len(labels.intents))], 1)
-    return np.asarray(sums.max(1))
+    best, outside = sums.max(1), p[:, intent_of == -1]
+    against = outside.sum(1) if outside.size else 1 - best
+    return np.asarray(sums.argmax(1)), np.asarray(best / (best + against))
 
 
 def calibrate(scored: Scored, labels: Labels, most_accepted: float, *, by_sentence: bool = False) -> Calibration:
@@ -57,7 +63,7 @@ def calibrate(scored: Scored, labels: Labels, most_accepted: float, *, by_senten
     such sentences everything is accepted.
     """
     temperature = fit_temperature(scored)
-    scores = intent_scores(scored.logits, labels, temperature)
+    _, scores = best_intents(scored.logits, labels, temperature)
     inside = np.array([labels.classes[c][0] is not None for c in scored.classes])
     if inside.all() or not inside.any():
         return Calibration(temperature, 0.0)

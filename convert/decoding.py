@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from convert.bundle import Calibration
-from convert.calibration import log_softmax
+from convert.calibration import best_intents
 from train.agentlib import Token, best_tags
 from train.examples import Slot
 from train.labels import OUTSIDE, Labels
@@ -45,13 +45,12 @@ class Decoder:
         """The answer to a sentence; ``None`` is one without a word."""
         if heads is None:
             return Prediction(None, error="empty")
-        p = np.exp(log_softmax(np.asarray(heads.classes, np.float64) / self.calibration.temperature))
-        scores = np.array([p[own].sum() for own in self._classes])
-        intent = int(scores.argmax())
-        if scores[intent] < self.calibration.threshold:
+        logits = np.asarray(heads.classes, np.float64)
+        (intent,), (score,) = best_intents(logits[None], self.labels, self.calibration.temperature)
+        if score < self.calibration.threshold:
             return Prediction(None)
         own = self._classes[intent]
-        implied = self.labels.classes[own[p[own].argmax()]][1]
+        implied = self.labels.classes[own[logits[own].argmax()]][1]
         return Prediction(self.labels.intents[intent], self._slots(heads, self._masks[intent]), implied)
 
     def _slots(self, heads: Heads, legal: bytes) -> tuple[Slot, ...]:

@@ -17,7 +17,7 @@ from convert import benchmark
 from convert import pipeline as conversion
 from convert.benchmark import Plan, few_labels, main, make_student, measure_int8, run, student_heads, teacher_heads
 from convert.bundle import Calibration, read_sections
-from convert.calibration import Scored, calibrate, intent_scores
+from convert.calibration import Scored, best_intents, calibrate
 from convert.decoding import Decoder, Heads
 from convert.diagnosis import hear
 from convert.flatbuffer import read_encoder
@@ -226,7 +226,7 @@ def test_a_threshold_by_sentence_spares_the_many() -> None:
 
     def wrong(**how: bool) -> tuple[int, int]:
         calibration = calibrate(scored, labels, 0.4, **how)
-        accepted = intent_scores(logits, labels, calibration.temperature) >= calibration.threshold
+        accepted = best_intents(logits, labels, calibration.temperature)[1] >= calibration.threshold
         return int((~accepted[:3000]).sum()), int(accepted[3000:].sum())
 
     (rejected, accepted), (fewer, more) = wrong(), wrong(by_sentence=True)

@@ -17,10 +17,11 @@ from test_engine import one_operator
 
 from convert.__main__ import main
 from convert.bundle import SECTION_NAMES, read_manifest, read_sections
-from convert.calibration import Scored, calibrate, fit_temperature, intent_scores
+from convert.calibration import Scored, best_intents, calibrate, fit_temperature
 from convert.fixed_point import product_scale, quantize_multiplier, requantize
 from convert.flatbuffer import OPERATORS, operator_names, read_encoder
 from convert.reference import Reference
+from train import pipeline
 from train.agentlib import Agent, constants, ffi
 from train.errors import UserError
 from train.examples import Example, read_jsonl
@@ -241,7 +242,7 @@ def test_temperature_is_found(temperature: float) -> None:
 def test_threshold_lets_no_more_through_than_allowed(most: float) -> None:
     data = scored(LABELS, 5000, 1.0)
     calibration = calibrate(data, LABELS, most)
-    scores = intent_scores(data.logits, LABELS, calibration.temperature)
+    _, scores = best_intents(data.logits, LABELS, calibration.temperature)
     outside = scores[data.classes == len(LABELS.classes) - 1]
     assert (outside >= calibration.threshold).mean() <= most
     assert 0 < calibration.threshold <= 1
@@ -250,6 +251,29 @@ def test_threshold_lets_no_more_through_than_allowed(most: float) -> None:
 def test_without_examples_out_of_scope_everything_is_accepted() -> None:
     labels = Labels.of([Example("a", "A"), Example("b", "B")])
     assert calibrate(scored(labels, 500, 1.0), labels, 0.01).threshold == 0
+
+
+def test_the_score_leaves_other_intents_out() -> None:
+    likely_a, torn, outside = [5.0, -9.0, -9.0, 1.0], [5.0, 4.9, -9.0, 1.0], [-9.0, -9.0, -9.0, 5.0]
+    intents, scores = best_intents(np.array([likely_a, torn, outside]), LABELS, 1.0)
+    assert intents.tolist()[:2] == [0, 0]
+    assert scores[0] == pytest.approx(1 / (1 + math.exp(-4)))
+    assert scores[1] == pytest.approx(scores[0])
+    assert scores[2] < 1e-4
+    without = Labels.of([Example("a", "A"), Example("b", "B")])
+    assert best_intents(np.array([[5.0, 4.9]]), without, 1.0)[1][0] == pytest.approx(1 / (1 + math.exp(-0.1)))
+
+
+def test_the_chip_scores_by_the_same_rule(content: bytes, agent_folder: Path, sentences: list[str]) -> None:
+    agent, labels = Agent(content), pipeline.load(agent_folder)[1]
+    scale = read_encoder(read_sections(content)["flatbuffer"]).class_scale
+    temperature = read_manifest(content)["temperature"]
+    for text in sentences[:200]:
+        logits = agent.encode(agent.embed(text))[0]
+        (intent,), (score,) = best_intents(logits[None] * scale, labels, temperature)
+        answer = agent.parse(text)
+        assert answer.intent == labels.intents[intent]
+        assert answer.score == pytest.approx(score, abs=2e-3)
 
 
 # ---- the command ----

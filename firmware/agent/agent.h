@@ -81,7 +81,7 @@ typedef struct {
 typedef struct {
   uint16_t intent;   /* the best one, also when it is not accepted; UB_NONE if the bundle has no intent at all */
   uint16_t klass;    /* the best class of that intent: names the implied slots */
-  uint16_t score;    /* probability of the intent, in 1/10000 */
+  uint16_t score;    /* probability of the intent against no command, in 1/10000 */
   bool accepted;     /* score >= threshold */
   uint8_t slot_count;
   ub_slot slots[UB_MAX_SLOTS];

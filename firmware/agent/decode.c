@@ -5,14 +5,16 @@
 /* ---- intent -------------------------------------------------------------------------------------------------- */
 
 /* Softmax over the classes with the calibrated temperature; the classes of one intent stand side by side and their
- * probabilities add up. */
+ * probabilities add up. The score weighs the best intent against "out of scope" alone, where there is such a class: that
+ * another intent is nearly as likely does not make a sentence less of a command. */
 static void decode_intent(const ub_agent *agent, const int8_t *logits, ub_answer *answer) {
   const ub_labels_header *const labels = &agent->labels;
   const uint8_t *const section = agent->sections[UB_LABELS].bytes;
   int32_t most = -128;
   for (uint32_t c = 0; c < labels->classes; c++) most = logits[c] > most ? logits[c] : most;
 
-  uint32_t total = 0, best = 0, sum = 0, likeliest = 0;
+  uint32_t total = 0, outside = 0, best = 0, sum = 0, likeliest = 0;
+  bool rejects = false; /* a class is out of scope */
   uint16_t likeliest_class = 0, current = UB_NONE;
   answer->intent = UB_NONE;
   answer->klass = 0;
@@ -20,7 +22,11 @@ static void decode_intent(const ub_agent *agent, const int8_t *logits, ub_answer
     const uint16_t intent = ub_read_u16(section + labels->class_intent, c);
     const uint32_t p = ub_read_u32(section + labels->probability, (uint32_t)(most - logits[c]));
     total += p;
-    if (intent == UB_NONE) continue;
+    if (intent == UB_NONE) {
+      outside += p;
+      rejects = true;
+      continue;
+    }
     if (intent != current) current = intent, sum = 0, likeliest = 0, likeliest_class = (uint16_t)c;
     sum += p;
     if (p > likeliest) likeliest = p, likeliest_class = (uint16_t)c;
@@ -30,7 +36,8 @@ static void decode_intent(const ub_agent *agent, const int8_t *logits, ub_answer
       answer->klass = likeliest_class;
     }
   }
-  answer->score = total ? (uint16_t)(((uint64_t)best * 10000 + total / 2) / total) : 0;
+  const uint32_t weighed = best + (rejects ? outside : total - best);
+  answer->score = weighed ? (uint16_t)(((uint64_t)best * 10000 + weighed / 2) / weighed) : 0;
   answer->accepted = answer->intent != UB_NONE && answer->score >= labels->threshold;
 }
 
