@@ -5,6 +5,7 @@ tools measure of it. The last step of ``make agent``.
 import argparse
 import random
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from elftools.elf.constants import SH_FLAGS
@@ -55,32 +56,49 @@ def code_bytes(elf: Path) -> int:
         )
 
 
-def held_out(folder: Path) -> tuple[str, list[Example]]:
-    """The part of an agent's data that it was not trained on, and what that part is called."""
-    for part in ("test", "valid"):
-        if (path := folder / "data" / f"{part}.jsonl").is_file():
-            return part, read_jsonl(path)
-    return "train", read_jsonl(folder / "data" / "train.jsonl")
+def held_out(folder: Path) -> dict[str, list[Example]]:
+    """Parts of an agent's data that it was not trained on, by what they are called."""
+    data = folder / "data"
+    part = next(part for part in ("test", "valid", "train") if (data / f"{part}.jsonl").is_file())
+    found = {f"{part} part": read_jsonl(data / f"{part}.jsonl")}
+    if (people := data / "people.jsonl").is_file():
+        found["people's words"] = read_jsonl(people)
+    return found
 
 
-def figures(metrics: Metrics, part: str, info: Info, stats: Stats, times: list[int]) -> Table:
-    """The table. ``times``: microseconds of the chip per answer."""
-    inside, outside = metrics.in_scope, metrics.out_of_scope
+def accuracy(parts: Mapping[str, Metrics]) -> Table:
+    """How good the agent is on each part of its data."""
+    table = Table()
+    table.add_column()
+    for part in parts:
+        table.add_column(part, justify="right")
+
+    def row(title: str, text: Callable[[Metrics], str | None]) -> None:
+        cells = [text(metrics) for metrics in parts.values()]
+        if any(cells):
+            table.add_row(title, *(cell or "" for cell in cells))
+
+    def share(title: str, value: Callable[[Metrics], float | None]) -> None:
+        row(title, lambda metrics: None if (found := value(metrics)) is None else f"{found:.1%}")
+
+    row("commands", lambda m: f"{m.in_scope.n:,}")
+    row("other sentences", lambda m: f"{m.out_of_scope.n:,}" if m.out_of_scope.n else None)
+    table.add_section()
+    share("intent right", lambda m: m.intent_accuracy)
+    share("slot F1", lambda m: m.slot_f1)
+    share("intent and all slots right", lambda m: m.exact)
+    share("commands rejected", lambda m: m.in_scope.rejected / m.in_scope.n if m.in_scope.n else None)
+    share(
+        "other sentences accepted", lambda m: m.out_of_scope.accepted / m.out_of_scope.n if m.out_of_scope.n else None
+    )
+    return table
+
+
+def costs(info: Info, stats: Stats, times: list[int]) -> Table:
+    """What the agent takes of the chip. ``times``: microseconds of the chip per answer."""
     table = Table(show_header=False)
     table.add_column()
     table.add_column(justify="right")
-
-    def share(title: str, value: float | None) -> None:
-        if value is not None:
-            table.add_row(title, f"{value:.1%}")
-
-    table.add_row(f"sentences of the {part} part", f"{metrics.n:,}")
-    share("intent right", metrics.intent_accuracy)
-    share("slot F1", metrics.slot_f1)
-    share("intent and all slots right", metrics.exact)
-    share("commands rejected", inside.rejected / inside.n if inside.n else None)
-    share("other sentences accepted", outside.accepted / outside.n if outside.n else None)
-    table.add_section()
     table.add_row("agent bundle", f"{info.bytes:,} bytes")
     table.add_row("firmware without the bundle", f"{code_bytes(SIM_ELF):,} bytes")
     table.add_row("arena", f"{info.arena:,} bytes")
@@ -97,24 +115,23 @@ def figures(metrics: Metrics, part: str, info: Info, stats: Stats, times: list[i
 def demonstrate(folder: Path, console: Console) -> None:
     """Prints answers and the table. Raises BoardError, and UserError if the folder's agent is not the chip's."""
     bundle = folder / "agent.bundle"
-    part, examples = held_out(folder)
+    parts = held_out(folder)
+    metrics = {}
     with Client("native", bundle=bundle) as agent:
         crc = agent.info().crc
         progress = Console(stderr=True)
-        asked = track(
-            examples,
-            f"measuring on the {part} part",
-            console=progress,
-            transient=True,
-            disable=not progress.is_terminal,
-        )
-        metrics = measure(examples, [predict(agent, example.text) for example in asked])
+        for part, examples in parts.items():
+            asked = track(
+                examples, f"measuring: {part}", console=progress, transient=True, disable=not progress.is_terminal
+            )
+            metrics[part] = measure(examples, [predict(agent, example.text) for example in asked])
     with Client("sim") as agent:
         info = agent.info()
         if info.crc != crc:
             raise UserError(f"the simulated chip holds another agent than {bundle}; `make agent` builds its firmware")
+        first = next(iter(parts.values()))
         sentences = SENTENCES.get(info.agent or "") or [
-            example.text for example in random.Random(0).sample(examples, min(ASKED, len(examples)))
+            example.text for example in random.Random(0).sample(first, min(ASKED, len(first)))
         ]
         console.print(f"{info.agent} in a simulated ESP32-C3, over its serial line:\n")
         times = []
@@ -124,7 +141,8 @@ def demonstrate(folder: Path, console: Console) -> None:
             if isinstance(outcome, Answer):
                 times.append(outcome.us)
         console.print()
-        console.print(figures(metrics, part, info, agent.stats(), times))
+        console.print(accuracy(metrics))
+        console.print(costs(info, agent.stats(), times))
 
 
 @reporting()

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from train import datasets
+from train import datasets, home
 from train.datasets import DataSet, load, save, with_public_text
 from train.errors import UserError
 from train.examples import Example, Slot, write_jsonl
 from train.home import crowdsourced
+from train.home.outside import PUBLIC_INTENTS
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
@@ -65,6 +66,16 @@ def test_home_takes_crowd_sourced_commands_from_a_local_copy() -> None:
     known = {(e.intent, s.slot) for e in get("home", size=40_000).train for s in e.slots}
     for label in labels:
         assert {(label.intent, slot.slot) for slot in label.slots} <= known, label
+
+
+def test_home_holds_out_sentences_of_people() -> None:
+    made = get("home", shared("clinc150"), size=4000)
+    assert sum(e.intent is not None for e in made.people) > 100
+    assert sum(e.intent is None for e in made.people) > 2000
+    seen = {home.normal(e.text) for part in (made.train, made.valid, made.test) for e in part}
+    assert seen.isdisjoint(home.normal(e.text) for e in made.people)
+    assert {e.text for e in made.people} <= {e.text for name in PUBLIC_INTENTS for e in get(name, SHARED).valid}
+    assert not get("home", size=400).people
 
 
 def test_snips() -> None:

@@ -141,14 +141,13 @@ def test_same_seed_same_sentences(english: home.Generated) -> None:
     assert home.generate("en", seed=4, size=8000).parts != english.parts
 
 
-def test_foreign_sentences_train_rejection_only() -> None:
+def test_foreign_sentences_train_and_validate_rejection_but_do_not_test_it() -> None:
     foreign = [f"foreign sentence number {number}" for number in range(300)]
     made = home.generate("en", seed=1, size=2000, foreign=foreign)
     texts = {part: [e for e in examples if "foreign" in e.text.lower()] for part, examples in made.parts.items()}
-    assert texts["train"]
-    assert not texts["valid"]
+    assert len(texts["train"]) > 2 * len(texts["valid"]) > 0
     assert not texts["test"]
-    assert all(example.intent is None for example in texts["train"])
+    assert all(example.intent is None for part in texts.values() for example in part)
 
 
 def test_crowd_sourced_commands_are_trained_and_validated_but_not_tested() -> None:

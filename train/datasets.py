@@ -21,7 +21,7 @@ import re
 import urllib.error
 import urllib.request
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
@@ -39,6 +39,7 @@ from train.home.outside import PUBLIC_INTENTS
 CACHE = Path("build") / "cache"
 """Where downloads, and what a teacher says of words, are kept."""
 PARTS = ("train", "valid", "test")
+PEOPLE = "people"
 NAMED = ("home", "snips", "hwu64", "clinc150", "atis", "slurp")
 PUBLIC_TEXT = ("snips", "hwu64", "clinc150")
 """Public sets whose sentences can be had without an agreement."""
@@ -64,6 +65,8 @@ class DataSet:
     """Slots that take plain numbers."""
     unlabelled: list[str] = field(default_factory=list)
     """Sentences without a label."""
+    people: list[Example] = field(default_factory=list)
+    """Held-out sentences that people wrote, where templates made the test part."""
     provenance: dict[str, Any] = field(default_factory=dict)
     """Source, seed, versions, licence: what it takes to make it again."""
 
@@ -115,7 +118,7 @@ def load(
 
 def save(dataset: DataSet, folder: Path) -> None:
     """Write a data set as a folder that ``load`` takes, each file atomically; the manifest goes last."""
-    for part in PARTS:
+    for part in (*PARTS, PEOPLE):
         examples = getattr(dataset, part)
         if examples or part == "train":
             write_jsonl(folder / f"{part}.jsonl", examples)
@@ -184,6 +187,7 @@ def _load_home(data_dir: Path | None, language: str, seed: int, size: int | None
     foreign: list[str] = []
     unlabelled: list[str] = []
     crowd: list[Example] = []
+    people: list[Example] = []
     sources = []
     if language == "en" and data_dir is not None:
         for name, intents in PUBLIC_INTENTS.items():
@@ -191,13 +195,17 @@ def _load_home(data_dir: Path | None, language: str, seed: int, size: int | None
                 outside = {*intents, None} if "oos" in intents else set(intents)
                 public = _load_public(name, data_dir, seed, data_dir)
                 for example in public.train:
-                    label = crowdsourced.labelled(example.text, language)
-                    if label and label.intent:
-                        crowd.append(label)
+                    known = _as_home_command(example, outside, language)
+                    if known is None:
+                        unlabelled.append(example.text)
+                    elif known.intent is None:
+                        foreign.append(known.text)
                     else:
-                        (foreign if label or example.intent in outside else unlabelled).append(example.text)
+                        crowd.append(known)
+                people += [known for e in public.valid if (known := _as_home_command(e, outside, language))]
                 sources.append(f"{name} ({public.provenance['licence']})")
     made = home.generate(language, seed, size, foreign, ", ".join(sources), list(dict.fromkeys(crowd)))
+    seen = {home.normal(example.text) for part in made.parts.values() for example in part}
     return DataSet(
         "home",
         language,
@@ -207,8 +215,15 @@ def _load_home(data_dir: Path | None, language: str, seed: int, size: int | None
         values=made.values,
         numeric_slots=made.numeric_slots,
         unlabelled=list(dict.fromkeys(unlabelled)),
+        people=[example for example in dict.fromkeys(people) if home.normal(example.text) not in seen],
         provenance=made.provenance,
     )
+
+
+def _as_home_command(example: Example, outside: Container[str | None], language: str) -> Example | None:
+    """A public set's sentence as a home takes it: by our own label, or out of scope by its intent; else unknown."""
+    own = crowdsourced.labelled(example.text, language)
+    return own or (Example(example.text, None) if example.intent in outside else None)
 
 
 # --- folders ---
@@ -229,9 +244,11 @@ def _load_path(path: Path, language: str, seed: int, size: int | None) -> DataSe
 
 
 def _load_jsonl(folder: Path, language: str) -> DataSet:
-    train, valid, test = (read_jsonl(path) if (path := folder / f"{part}.jsonl").is_file() else [] for part in PARTS)
+    train, valid, test, people = (
+        read_jsonl(path) if (path := folder / f"{part}.jsonl").is_file() else [] for part in (*PARTS, PEOPLE)
+    )
     name = folder.resolve().name
-    dataset = DataSet(name, language, train, valid, test, provenance={"data": name})
+    dataset = DataSet(name, language, train, valid, test, people=people, provenance={"data": name})
     manifest = folder / "provenance.json"
     if manifest.is_file():
         record = _load_json(manifest)

@@ -51,9 +51,9 @@ from train.home.templates import (
 SIZES: dict[Part, int] = {"train": 180_000, "valid": 3_000, "test": 3_000}
 OUT_OF_SCOPE: dict[Part, float] = {"train": 0.28, "valid": 0.2, "test": 0.2}
 """Share of sentences that are out of scope."""
-CROWD_COPIES = 8
+CROWD_COPIES = 16
 """How often a crowd-sourced command is written differently in training ..."""
-CROWD_SHARE = 0.08
+CROWD_SHARE = 0.25
 """... and the most that they are of its sentences."""
 HELD_OUT_TEMPLATES = 0.06
 """Share of templates kept for validation, and again for test."""
@@ -91,8 +91,8 @@ def generate(
     """Generate the home data set.
 
     size: training sentences (default 180,000); validation and test have a tenth of it, at most 3,000.
-    foreign: sentences known to be out of scope, mixed into training; foreign_source: where they are from.
-    crowd: commands as people wrote them; a tenth goes to validation, the others to training, none to test.
+    foreign: sentences known to be out of scope; foreign_source: where they are from.
+    crowd: commands as people wrote them. Of both a tenth goes to validation, the others to training, none to test.
     The same arguments give the same sentences. Raises UserError for an unknown language.
     """
     templates, rejects = in_scope_templates(language), out_of_scope_templates(language)
@@ -157,7 +157,7 @@ def _generate(
             commands = people + _commands(maker, worded, total - rejected - len(people), known, advance)
             known |= {normal(example.text) for example in commands}
             restricted = [restrict_lists(template, part) for template in rejects_by_part[part]]
-            strangers = foreign if part == "train" else ()
+            strangers = [text for text in foreign if _crowd_part(text) == part]
             parts[part] = commands + _others(maker, restricted, worded, strangers, rejected, known, advance)
             rng.shuffle(parts[part])
             seen.update(normal(example.text) for example in parts[part])
@@ -460,12 +460,14 @@ def _clumsy(drawn: Draw) -> bool:
     )
 
 
+def _crowd_part(text: str) -> Part:
+    """The part that a crowd-sourced sentence is of: a tenth are held out for validation."""
+    return "train" if _digest(text)[0] % 10 else "valid"
+
+
 def _people(maker: _Maker, crowd: Sequence[Example], most: int, advance: Callable[[], None]) -> list[Example]:
     """A part's share of crowd-sourced commands: as they are for validation, in several writings for training."""
-    parts: dict[Part, list[Example]] = {"train": [], "valid": [], "test": []}
-    for example in crowd:
-        parts["train" if _digest(example.text)[0] % 10 else "valid"].append(example)
-    mine = parts[maker.part]
+    mine = [example for example in crowd if _crowd_part(example.text) == maker.part]
     copies = CROWD_COPIES if maker.part == "train" else 1
     found: dict[str, Example] = {}
     for example in maker.rng.sample(mine, min(len(mine), most // copies)):

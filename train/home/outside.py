@@ -54,7 +54,9 @@ _HWU64 = (
     "transport_taxi transport_ticket transport_traffic "
 )
 
-PUBLIC_INTENTS = {"clinc150": _CLINC150.split(), "hwu64": _HWU64.split()}
+_SNIPS = "BookRestaurant RateBook SearchScreeningEvent"
+
+PUBLIC_INTENTS = {"clinc150": _CLINC150.split(), "hwu64": _HWU64.split(), "snips": _SNIPS.split()}
 """Intents of public English data sets that no home serves: their sentences may train rejection.
 
 Left out is all that Home Assistant serves or that sounds like it: timers, changes of lists, reminders, weather, music,
