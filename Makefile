@@ -5,7 +5,7 @@
 # make soak    the tests of updates and faults at full length: 10,000 power cuts, 100,000 requests (some 20 minutes)
 # make lint    checks format, style and types
 # make readme  is make agent, and puts its transcript into README.md
-# make results puts the tables of finished benchmarks into README.md
+# make results puts the tables of finished benchmarks into README.md and docs/results.md
 # make clean   removes what was built; the environment .venv stays
 #
 # Variables, for example `make agent PRESET=quick LANGUAGE=de`:
@@ -74,7 +74,7 @@ readme: agent
 results:
 	@cd build/benchmark && for table in */*/results.md; do \
 		sed -i -e "\\|^<!-- $${table%/results.md} -->|,/^<!-- end -->/{//!d}" \
-			-e "\\|^<!-- $${table%/results.md} -->|r $$table" ../../README.md; done
+			-e "\\|^<!-- $${table%/results.md} -->|r $$table" ../../README.md ../../docs/results.md; done
 
 clean:
 	rm -rf build .pio
