@@ -1,16 +1,15 @@
 #include "kernel.h"
 
 #include "bytes.h"
+#include "small.h"
 
 #define INLINE static inline __attribute__((always_inline))
 
 /* ---- fixed point, as TFLite Micro does it (tensorflow/lite/kernels/internal/common.cc, gemmlowp/fixedpoint.h) --- */
 
-/* gemmlowp SaturatingRoundingDoublingHighMul: round(a * b / 2^31). It saturates only where both are INT32_MIN. */
-INLINE int32_t high_mul(int32_t a, int32_t b) {
-  if (a == INT32_MIN && b == INT32_MIN) return INT32_MAX;
-  return (int32_t)(((int64_t)a * b + (1 << 30)) >> 31);
-}
+/* gemmlowp SaturatingRoundingDoublingHighMul: round(a * b / 2^31). It saturates only where both are INT32_MIN, which they
+ * never are here. */
+INLINE int32_t high_mul(int32_t a, int32_t b) { return (int32_t)(((int64_t)a * b + (1 << 30)) >> 31); }
 
 /* The same of numbers that are not negative; the form that takes the fewest instructions. */
 INLINE uint32_t high_mul_positive(uint32_t a, uint32_t b) {
@@ -41,13 +40,6 @@ INLINE int32_t requantize(int32_t x, multiplier m) {
 
 /* Stores an int8; through its bits, because GCC would first extend the sign of what it then truncates. */
 INLINE void store(int8_t *to, int32_t value) { *(uint8_t *)to = (uint8_t)value; }
-
-INLINE uint32_t leading_zeros(uint32_t x) {
-  uint32_t count = 0;
-  for (uint32_t step = 16; step > 0; step >>= 1)
-    if (x >> (32 - step) == 0) count += step, x <<= step;
-  return x >> 31 ? count : count + 1;
-}
 
 /* ---- matrices ------------------------------------------------------------------------------------------------ */
 
@@ -136,12 +128,12 @@ INLINE void dot(uint32_t pairs, const int8_t *const row[ROWS], uint32_t columns,
     }
 }
 
-/* Functions of their own, so that registers are spent on nothing but the lanes. (For the same reason library.json keeps
- * GCC from scheduling instructions before it has allotted registers.) */
 #if defined(__riscv) && __riscv_xlen == 32 && defined(__riscv_mul) && !defined(__riscv_32e)
 /* In assembly, because a tile takes every register that there is and GCC spills them: 12% fewer instructions. Lanes of
- * rows 0 to 3: s0-s3, s4-s7, s8-s11, a4-a7; rows: t0-t3; words: a2; end: a1; weights: t4-t6, ra. */
+ * rows 0 to 3: s0-s3, s4-s7, s8-s11, a4-a7; rows: t0-t3; words: a2; end: a1; weights: t4-t6, ra. There is a loop for
+ * every number of pairs; what is before and behind it they share. */
 _Static_assert(ROWS == 4 && UB_BLOCK == 8, "the tile below");
+void ub_dot(const int8_t *const row[ROWS], uint32_t columns, const uint32_t *words, tile_sums *sums, uint32_t pairs);
 __asm__(
     ".macro ub_pair at, lane0, lane1, lane2, lane3\n"
     "  lw a0, \\at(a2)\n"
@@ -157,8 +149,15 @@ __asm__(
     "  .if \\pairs > 2\n  ub_pair 4*\\pairs*\\c+8, s2, s6, s10, a6\n  .endif\n"
     "  .if \\pairs > 3\n  ub_pair 4*\\pairs*\\c+12, s3, s7, s11, a7\n  .endif\n"
     ".endm\n"
-    ".macro ub_step pairs, c\n"
-    "  addi t0, t0, \\c\n  addi t1, t1, \\c\n  addi t2, t2, \\c\n  addi t3, t3, \\c\n  addi a2, a2, 4*\\pairs*\\c\n"
+    ".macro ub_columns pairs\n" /* enters behind as many columns as a0 says, and goes on from there by fours */
+    "  beqz a0, 1f\n  addi a0, a0, -2\n  bltz a0, 2f\n  beqz a0, 3f\n  j 4f\n"
+    "1:\n  ub_column \\pairs, 0\n"
+    "2:\n  ub_column \\pairs, 1\n"
+    "3:\n  ub_column \\pairs, 2\n"
+    "4:\n  ub_column \\pairs, 3\n"
+    "  addi t0, t0, 4\n  addi t1, t1, 4\n  addi t2, t2, 4\n  addi t3, t3, 4\n  addi a2, a2, 16*\\pairs\n"
+    "  bne t0, a1, 1b\n"
+    "  lw a3, 8(sp)\n"
     ".endm\n"
     ".macro ub_empty lane, at\n"
     "  slli a0, \\lane, 16\n  srai a0, a0, 16\n  sub \\lane, \\lane, a0\n  srai \\lane, \\lane, 16\n"
@@ -171,52 +170,63 @@ __asm__(
     ".macro ub_clear lane0, lane1, lane2, lane3\n"
     "  li \\lane0, 0\n  li \\lane1, 0\n  li \\lane2, 0\n  li \\lane3, 0\n"
     ".endm\n"
-    ".macro ub_dot pairs\n"
-    ".pushsection .text.ub_dot_\\pairs,\"ax\",@progbits\n"
-    ".globl ub_dot_\\pairs\n.hidden ub_dot_\\pairs\n.type ub_dot_\\pairs, @function\n"
-    "ub_dot_\\pairs:\n"
+    ".pushsection .text.ub_dot,\"ax\",@progbits\n"
+    ".globl ub_dot\n.hidden ub_dot\n.type ub_dot, @function\n"
+    "ub_dot:\n"
     "  addi sp, sp, -64\n"
     "  sw ra, 60(sp)\n  sw s0, 56(sp)\n  sw s1, 52(sp)\n  sw s2, 48(sp)\n  sw s3, 44(sp)\n  sw s4, 40(sp)\n"
     "  sw s5, 36(sp)\n  sw s6, 32(sp)\n  sw s7, 28(sp)\n  sw s8, 24(sp)\n  sw s9, 20(sp)\n  sw s10, 16(sp)\n"
     "  sw s11, 12(sp)\n  sw a3, 8(sp)\n"
+    "  mv a3, a4\n"
     "  lw t0, 0(a0)\n  lw t1, 4(a0)\n  lw t2, 8(a0)\n  lw t3, 12(a0)\n"
-    "  add a1, a1, t0\n"
     "  ub_clear s0, s4, s8, a4\n  ub_clear s1, s5, s9, a5\n  ub_clear s2, s6, s10, a6\n  ub_clear s3, s7, s11, a7\n"
-    "1:\n" /* until a multiple of four columns is left */
-    "  sub a0, a1, t0\n  andi a0, a0, 3\n  beqz a0, 3f\n"
-    "  ub_column \\pairs, 0\n  ub_step \\pairs, 1\n  j 1b\n"
-    "2:\n"
-    "  ub_column \\pairs, 0\n  ub_column \\pairs, 1\n  ub_column \\pairs, 2\n  ub_column \\pairs, 3\n"
-    "  ub_step \\pairs, 4\n"
-    "3:\n"
-    "  bne t0, a1, 2b\n"
-    "  lw a3, 8(sp)\n"
+    "  neg a0, a1\n  add a1, a1, t0\n"
+    "  andi a0, a0, 3\n  beqz a0, 1f\n" /* the loops begin a0 columns before the first, up to a multiple of four */
+    "  sub t0, t0, a0\n  sub t1, t1, a0\n  sub t2, t2, a0\n  sub t3, t3, a0\n"
+    "  mul t4, a0, a3\n  slli t4, t4, 2\n  sub a2, a2, t4\n"
+    "1:\n"
+    "  addi a3, a3, -2\n  bltz a3, .Lub_one\n  beqz a3, .Lub_two\n  addi a3, a3, -1\n  beqz a3, .Lub_three\n"
+    "  ub_columns 4\n"
+    "  ub_empty_pair 24, s3, s7, s11, a7\n"
+    ".Lub_empty_three:\n"
+    "  ub_empty_pair 16, s2, s6, s10, a6\n"
+    ".Lub_empty_two:\n"
+    "  ub_empty_pair 8, s1, s5, s9, a5\n"
+    ".Lub_empty_one:\n"
     "  ub_empty_pair 0, s0, s4, s8, a4\n"
-    "  .if \\pairs > 1\n  ub_empty_pair 8, s1, s5, s9, a5\n  .endif\n"
-    "  .if \\pairs > 2\n  ub_empty_pair 16, s2, s6, s10, a6\n  .endif\n"
-    "  .if \\pairs > 3\n  ub_empty_pair 24, s3, s7, s11, a7\n  .endif\n"
     "  lw ra, 60(sp)\n  lw s0, 56(sp)\n  lw s1, 52(sp)\n  lw s2, 48(sp)\n  lw s3, 44(sp)\n  lw s4, 40(sp)\n"
     "  lw s5, 36(sp)\n  lw s6, 32(sp)\n  lw s7, 28(sp)\n  lw s8, 24(sp)\n  lw s9, 20(sp)\n  lw s10, 16(sp)\n"
     "  lw s11, 12(sp)\n"
     "  addi sp, sp, 64\n"
     "  ret\n"
-    ".size ub_dot_\\pairs, . - ub_dot_\\pairs\n"
-    ".popsection\n"
-    ".endm\n");
-#define DOT(pairs)                                                                                                 \
-  void ub_dot_##pairs(const int8_t *const row[ROWS], uint32_t columns, const uint32_t *words, tile_sums *sums);    \
-  __asm__("ub_dot " #pairs "\n");
+    ".Lub_three:\n  ub_columns 3\n  j .Lub_empty_three\n"
+    ".Lub_two:\n  ub_columns 2\n  j .Lub_empty_two\n"
+    ".Lub_one:\n  ub_columns 1\n  j .Lub_empty_one\n"
+    ".size ub_dot, . - ub_dot\n"
+    ".popsection\n");
 #else
-#define DOT(pairs)                                                                                                 \
-  static __attribute__((noinline)) void ub_dot_##pairs(const int8_t *const row[ROWS], uint32_t columns,            \
-                                                       const uint32_t *words, tile_sums *sums) {                   \
-    dot(pairs, row, columns, words, sums);                                                                         \
+/* Functions of their own, so that registers are spent on nothing but the lanes. (For the same reason library.json keeps
+ * GCC from scheduling instructions before it has allotted registers.) */
+#define DOT(pairs)                                                                                                     \
+  static __attribute__((noinline)) void dot_##pairs(const int8_t *const row[ROWS], uint32_t columns,                   \
+                                                    const uint32_t *words, tile_sums *sums) {                          \
+    dot(pairs, row, columns, words, sums);                                                                             \
   }
-#endif
 DOT(1)
 DOT(2)
 DOT(3)
 DOT(4)
+
+static void ub_dot(const int8_t *const row[ROWS], uint32_t columns, const uint32_t *words, tile_sums *sums,
+                   uint32_t pairs) {
+  switch (pairs) {
+    case 1: dot_1(row, columns, words, sums); break;
+    case 2: dot_2(row, columns, words, sums); break;
+    case 3: dot_3(row, columns, words, sums); break;
+    default: dot_4(row, columns, words, sums);
+  }
+}
+#endif
 
 /* sums += weights x. A last tile of fewer rows repeats its last one. */
 static void dot_block(const tile *t, const ub_block *x, tile_sums *sums) {
@@ -228,64 +238,71 @@ static void dot_block(const tile *t, const ub_block *x, tile_sums *sums) {
       row[r] = w;
       if (r + 1 < t->rows) w += t->stride;
     }
-    const uint32_t *const words = x->words + column * pairs;
-    switch (pairs) {
-      case 1: ub_dot_1(row, end - column, words, sums); break;
-      case 2: ub_dot_2(row, end - column, words, sums); break;
-      case 3: ub_dot_3(row, end - column, words, sums); break;
-      default: ub_dot_4(row, end - column, words, sums);
+    ub_dot(row, end - column, x->words + column * pairs, sums, pairs);
+  }
+}
+
+/* What a block is multiplied with: a matrix, or the rows of attention. */
+typedef struct {
+  tile first;
+  uint32_t rows;
+  const uint8_t *bias;        /* int32_t[rows]; NULL: none */
+  const uint8_t *multipliers; /* int32_t[rows]; NULL: `scale` is that of all rows */
+  const uint8_t *shifts;      /* int8_t[rows] */
+  multiplier scale;
+  int32_t zero, least;
+} factor;
+
+static void multiply(const factor *f, const ub_block *x, int8_t *y, uint32_t y_stride, uint32_t y_step) {
+  tile t = f->first;
+  multiplier scale = f->scale;
+  const int32_t zero = f->zero, least = f->least;
+  for (uint32_t row = 0; row < f->rows; row += ROWS) {
+    t.rows = f->rows - row < ROWS ? f->rows - row : ROWS;
+    tile_sums sums;
+    for (uint32_t r = 0; r < ROWS; r++) {
+      const int32_t bias = f->bias != NULL && r < t.rows ? ub_read_i32(f->bias, row + r) : 0;
+      for (uint32_t p = 0; p < UB_BLOCK; p++) sums.at[r][p] = bias;
     }
+    dot_block(&t, x, &sums);
+    for (uint32_t r = 0; r < t.rows; r++, y += y_step) {
+      if (f->multipliers != NULL) scale = prepare(ub_read_i32(f->multipliers, row + r), (int8_t)f->shifts[row + r]);
+      int8_t *to = y;
+      for (const int32_t *sum = sums.at[r], *const end = sum + x->positions; sum != end; sum++, to += y_stride)
+        store(to, ub_clamp(requantize(*sum, scale) + zero, least, 127));
+    }
+    t.weights += ROWS * t.stride;
+    t.energy += chunks_of(x->columns);
   }
 }
 
 void ub_matmul(const ub_agent *agent, const ub_matrix *m, const ub_block *x, int8_t *y, uint32_t y_stride,
                uint32_t y_step) {
   const uint8_t *const section = agent->sections[UB_ENCODER].bytes;
-  const uint32_t positions = x->positions;
-  const int32_t zero = m->output_zero, least = m->output_min;
-  tile t = {.weights = (const int8_t *)agent->sections[UB_FLATBUFFER].bytes + m->weights,
-            .energy = section + m->energy, .stride = m->columns};
-  multiplier scale = prepare(ub_read_i32(section + m->multiplier, 0), (int8_t)section[m->shift]);
-  for (uint32_t row = 0; row < m->rows; row += ROWS, t.weights += ROWS * m->columns, t.energy += chunks_of(m->columns)) {
-    t.rows = m->rows - row < ROWS ? m->rows - row : ROWS;
-    tile_sums sums;
-    for (uint32_t r = 0; r < ROWS; r++) {
-      const int32_t bias = r < t.rows ? ub_read_i32(section + m->bias, row + r) : 0;
-      for (uint32_t p = 0; p < UB_BLOCK; p++) sums.at[r][p] = bias;
-    }
-    dot_block(&t, x, &sums);
-    for (uint32_t r = 0; r < t.rows; r++) {
-      if (m->channels > 1)
-        scale = prepare(ub_read_i32(section + m->multiplier, row + r), (int8_t)section[m->shift + row + r]);
-      int8_t *to = y + (row + r) * y_step;
-      for (const int32_t *sum = sums.at[r], *const end = sum + positions; sum != end; sum++, to += y_stride)
-        store(to, ub_clamp(requantize(*sum, scale) + zero, least, 127));
-    }
-  }
+  const uint8_t *const multipliers = section + m->multiplier, *const shifts = section + m->shift;
+  const factor f = {
+      .first = {.weights = (const int8_t *)agent->sections[UB_FLATBUFFER].bytes + m->weights,
+                .energy = section + m->energy, .stride = m->columns},
+      .rows = m->rows,
+      .bias = section + m->bias,
+      .multipliers = m->channels > 1 ? multipliers : NULL,
+      .shifts = shifts,
+      .scale = prepare(ub_read_i32(multipliers, 0), (int8_t)shifts[0]),
+      .zero = m->output_zero,
+      .least = m->output_min,
+  };
+  multiply(&f, x, y, y_stride, y_step);
 }
 
 /* ---- norm and residual --------------------------------------------------------------------------------------- */
 
-/* x * 2^exponent, saturating (gemmlowp SaturatingRoundingMultiplyByPOT for a positive exponent). */
-INLINE int32_t saturating_shift_left(int32_t x, uint32_t exponent) {
-  const int32_t limit = INT32_MAX >> exponent;
-  if (x > limit) return INT32_MAX;
-  if (x < -limit - 1) return INT32_MIN;
-  return (int32_t)((uint32_t)x << exponent);
-}
-
 /* GetInvSqrtQuantizedMultiplierExp: 1 / sqrt(x) as a significand in Q0.31 and an exponent (left if positive). */
-static int32_t inverse_sqrt(int32_t x, int32_t *exponent) {
+static UB_SMALL int32_t inverse_sqrt(int32_t x, int32_t *exponent) {
   *exponent = 0;
   if (x <= 1) return INT32_MAX;
   int32_t right = 11;
-  while (x >= 1 << 29) {
-    x /= 4;
-    right++;
-  }
-  const uint32_t pairs = (leading_zeros((uint32_t)x) - 1) / 2 - 1;
-  right -= (int32_t)pairs;
-  x = (int32_t)((uint32_t)x << 2 * pairs);
+  for (; x >= 1 << 29; right++) x /= 4;
+  for (; x < 1 << 27; right--) x *= 4;
   const uint32_t half = ((uint32_t)x / 2 + 1) / 2; /* Q3.28 */
   uint32_t y = 1 << 28;
   for (int step = 0; step < 5; step++) { /* Newton's; nothing is negative or saturates, whatever x */
@@ -304,7 +321,7 @@ static int32_t inverse_sqrt(int32_t x, int32_t *exponent) {
 void ub_normalize(const int8_t *x, int32_t zero, uint32_t n, uint32_t width, int8_t *h) {
   for (uint32_t p = 0; p < n; p++, x += width, h += width) {
     int32_t square = 0, exponent;
-    UNROLL for (uint32_t i = 0; i < width; i++) square += (x[i] - zero) * (x[i] - zero);
+    for (uint32_t i = 0; i < width; i++) square += (x[i] - zero) * (x[i] - zero);
     const int32_t significand = inverse_sqrt(square, &exponent);
     exponent += 7;
     const int32_t left = exponent > 0 ? exponent : 0;
@@ -352,31 +369,18 @@ ub_rows ub_bound(uint8_t *energy, const int8_t *rows, uint32_t stride, uint32_t 
 }
 
 void ub_product(const ub_scale *scale, const ub_rows *rows, const ub_block *x, int8_t *y, uint32_t y_stride) {
-  const multiplier out = prepare(scale->multiplier, scale->shift);
-  tile t = {.weights = rows->rows, .energy = rows->energy, .stride = rows->stride};
-  for (uint32_t row = 0; row < rows->count; row += ROWS) {
-    t.rows = rows->count - row < ROWS ? rows->count - row : ROWS;
-    tile_sums sums = {{{0}}};
-    dot_block(&t, x, &sums);
-    for (uint32_t r = 0; r < t.rows; r++) {
-      int8_t *to = y + row + r;
-      for (const int32_t *sum = sums.at[r], *const end = sum + x->positions; sum != end; sum++, to += y_stride)
-        store(to, ub_clamp(requantize(*sum, out), -128, 127));
-    }
-    t.weights += ROWS * t.stride;
-    t.energy += chunks_of(x->columns);
-  }
+  const factor f = {.first = {.weights = rows->rows, .energy = rows->energy, .stride = rows->stride},
+                    .rows = rows->count, .scale = prepare(scale->multiplier, scale->shift), .least = -128};
+  multiply(&f, x, y, y_stride, 1);
 }
 
-/* gemmlowp one_over_one_plus_x_for_x_in_0_1: Q0.31 -> Q0.31, three steps of Newton's division. */
-static int32_t one_over_one_plus(int32_t x) {
-  const int32_t half_denominator = (int32_t)(((int64_t)x + INT32_MAX + 1) / 2);
+/* gemmlowp one_over_one_plus_x_for_x_in_0_1: Q0.31 -> Q0.31, three steps of Newton's division. Of what saturates there
+ * only the last doubling ever does, whatever x. */
+static UB_SMALL int32_t one_over_one_plus(int32_t x) {
+  const int32_t half_denominator = (1 << 30) + x / 2;
   int32_t y = 1515870810 + high_mul(half_denominator, -1010580540); /* 48/17 - 32/17 d, in Q2.29 */
-  for (int step = 0; step < 3; step++) {
-    const int32_t error = (1 << 29) - high_mul(half_denominator, y);
-    y += saturating_shift_left(high_mul(y, error), 2);
-  }
-  return saturating_shift_left(y, 1);
+  for (int step = 0; step < 3; step++) y += high_mul(y, (1 << 29) - high_mul(half_denominator, y)) * 4;
+  return y > INT32_MAX / 2 ? INT32_MAX : 2 * y;
 }
 
 void ub_softmax(const int8_t *masked, const uint8_t *exponential, uint32_t rows, uint32_t n, int8_t *x) {
@@ -393,9 +397,9 @@ void ub_softmax(const int8_t *masked, const uint8_t *exponential, uint32_t rows,
       terms[i] = ub_read_u32(exponential, (uint32_t)(most - x[i]));
       sum += (terms[i] + (1u << 11)) >> 12;
     }
-    const uint32_t zeros = leading_zeros(sum); /* one term is 1.0 and there are at most 64: 6 .. 12 */
-    const uint32_t scale = (uint32_t)one_over_one_plus((int32_t)((sum << zeros) - (1u << 31)));
-    const uint32_t exponent = 12 - zeros + 31 - 8;
+    uint32_t exponent = 12 + 31 - 8;
+    for (; sum < 1u << 31; exponent--) sum *= 2; /* one term is 1.0, and there are at most 64: 6 to 12 times */
+    const uint32_t scale = (uint32_t)one_over_one_plus((int32_t)(sum - (1u << 31)));
     const uint32_t half = (1u << exponent) >> 1;
     for (uint32_t i = 0; i < n; i++) {
       const uint32_t p = (high_mul_positive(scale, terms[i]) + half) >> exponent;
