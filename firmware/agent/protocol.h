@@ -36,19 +36,20 @@ typedef struct {
   const ub_agent *agent; /* NULL: there is no valid bundle, and ... */
   ub_status opened;      /* ... this is why */
 
-  uint8_t line[UB_MAX_LINE + 1]; /* + 1: the CR of a CR LF */
+  uint32_t requests, errors, crc_errors, repeats, us_max;
+
   size_t line_length;
   bool line_overlong; /* has had more bytes than fit */
   bool line_broken;   /* has lost bytes */
 
-  uint8_t reply[UB_MAX_REPLY + 1]; /* + 1: the LF */
-  size_t reply_length;             /* with the LF */
-  bool repeatable;                 /* reply answers the request with these: */
-  uint32_t reply_seq;
+  bool repeatable; /* reply answers the request with these: */
   uint16_t reply_crc;
+  uint32_t reply_seq;
+  size_t reply_length; /* with the LF */
 
-  uint32_t requests, errors, crc_errors, repeats, us_max;
   ub_answer answer;
+  uint8_t line[UB_MAX_LINE + 1];   /* + 1: the CR of a CR LF */
+  uint8_t reply[UB_MAX_REPLY + 1]; /* + 1: the LF */
 } ub_session;
 
 /* Begins a session and sends the banner. agent: NULL if there is no valid bundle; opened: what ub_open() said. */
