@@ -1,5 +1,7 @@
 #include "text.h"
 
+#include "small.h"
+
 /* ---- characters ---------------------------------------------------------------------------------------------- */
 
 #define INVALID 0xFFFFFFFFu
@@ -7,20 +9,13 @@
 /* Decodes the code point at text[*at] and moves *at behind it. INVALID for what RFC 3629 does not allow. */
 static uint32_t decode_utf8(const uint8_t *text, size_t length, size_t *at) {
   const uint8_t lead = text[*at];
-  uint32_t more, code, least;
   if (lead < 0x80) {
     *at += 1;
     return lead;
   }
-  if (lead >= 0xC2 && lead <= 0xDF) {
-    more = 1, code = lead & 0x1Fu, least = 0x80;
-  } else if (lead >= 0xE0 && lead <= 0xEF) {
-    more = 2, code = lead & 0x0Fu, least = 0x800;
-  } else if (lead >= 0xF0 && lead <= 0xF4) {
-    more = 3, code = lead & 0x07u, least = 0x10000;
-  } else {
-    return INVALID;
-  }
+  if (lead < 0xC2 || lead > 0xF4) return INVALID;
+  const uint32_t more = 1u + (lead >= 0xE0) + (lead >= 0xF0), least = 1u << (5 * more + 1);
+  uint32_t code = lead & (0x3Fu >> more);
   if (length - *at <= more) return INVALID;
   for (uint32_t i = 1; i <= more; i++) {
     const uint8_t next = text[*at + i];
@@ -34,37 +29,40 @@ static uint32_t decode_utf8(const uint8_t *text, size_t length, size_t *at) {
 
 static bool within(uint32_t code, uint32_t first, uint32_t last) { return code - first <= last - first; }
 
+typedef struct {
+  uint16_t first, last;
+  uint16_t value;
+} range;
+
+/* The first of the ranges that the code point is in, or NULL. */
+static const range *find(const range *ranges, uint32_t count, uint32_t code) {
+  for (; count > 0; count--, ranges++)
+    if (within(code, ranges->first, ranges->last)) return ranges;
+  return NULL;
+}
+
+#define COUNT(array) (sizeof(array) / sizeof(array)[0])
+
 /* Lower case where it is a matter of one code point to one, full-width forms to ASCII, any script's digits to 0-9. */
 static uint32_t fold(uint32_t c) {
-  static const struct {
-    uint16_t first, last;
-    uint16_t offset; /* 0: upper case is even and lower case odd; 1: the other way round */
-  } ranges[] = {
-      {0xC0, 0xD6, 32},     {0xD8, 0xDE, 32},     {0x100, 0x12F, 0},    {0x132, 0x137, 0},    {0x139, 0x148, 1},
-      {0x14A, 0x177, 0},    {0x179, 0x17E, 1},    {0x1A0, 0x1A5, 0},    {0x1AF, 0x1B0, 1},    {0x1CD, 0x1DC, 1},
-      {0x1DE, 0x1EF, 0},    {0x1F8, 0x21F, 0},    {0x388, 0x38A, 37},   {0x391, 0x3A1, 32},   {0x3A3, 0x3AB, 32},
-      {0x400, 0x40F, 80},   {0x410, 0x42F, 32},   {0x460, 0x481, 0},    {0x48A, 0x4BF, 0},    {0x4D0, 0x52F, 0},
-      {0x531, 0x556, 48},   {0x1E00, 0x1E95, 0},  {0x1EA0, 0x1EFF, 0},
+  /* What is added, modulo 2^16. 0: 1 to what is even, upper case, 0 to what is odd; 1: the other way round */
+  static const range offsets[] = {
+      {0xC0, 0xD6, 32},      {0xD8, 0xDE, 32},     {0x100, 0x12F, 0},    {0x132, 0x137, 0},    {0x139, 0x148, 1},
+      {0x14A, 0x177, 0},     {0x179, 0x17E, 1},    {0x1A0, 0x1A5, 0},    {0x1AF, 0x1B0, 1},    {0x1CD, 0x1DC, 1},
+      {0x1DE, 0x1EF, 0},     {0x1F8, 0x21F, 0},    {0x388, 0x38A, 37},   {0x391, 0x3A1, 32},   {0x3A3, 0x3AB, 32},
+      {0x400, 0x40F, 80},    {0x410, 0x42F, 32},   {0x460, 0x481, 0},    {0x48A, 0x4BF, 0},    {0x4D0, 0x52F, 0},
+      {0x531, 0x556, 48},    {0x1E00, 0x1E95, 0},  {0x1EA0, 0x1EFF, 0},
+      {0x130, 0x130, 0xFF39 /* i */},              {0x178, 0x178, 0xFF87},                     {0x18F, 0x18F, 202},
+      {0x386, 0x386, 38},    {0x38C, 0x38C, 64},   {0x38E, 0x38F, 63},   {0x3C2, 0x3C2, 0},    {0x1E9E, 0x1E9E, 0xE241},
+      {0x2019, 0x2019, 0xE00E /* ' */},            {0x2BC, 0x2BC, 0xFD6B /* ' */},             {0x2212, 0x2212, 0xDE1B /* - */},
   };
-  static const uint16_t single[][2] = {{0x130, 'i'},     {0x178, 0xFF},   {0x18F, 0x259},  {0x386, 0x3AC}, {0x38C, 0x3CC},
-                                       {0x38E, 0x3CD},   {0x38F, 0x3CE},  {0x3C2, 0x3C3},  {0x2019, '\''}, {0x2BC, '\''},
-                                       {0x2212, '-'},    {0x1E9E, 0xDF}};
   static const uint16_t zeros[] = {0x660, 0x6F0, 0x7C0, 0x966, 0x9E6, 0xA66, 0xAE6, 0xB66, 0xBE6, 0xC66,
                                    0xCE6, 0xD66, 0xDE6, 0xE50, 0xED0, 0xF20, 0x1040, 0x17E0, 0x1810};
+  if (within(c, 0xFF01, 0xFF5E)) c -= 0xFEE0;
   if (c < 0x80) return within(c, 'A', 'Z') ? c + 32 : c;
-  if (within(c, 0xFF01, 0xFF5E)) {
-    c -= 0xFEE0;
-    return within(c, 'A', 'Z') ? c + 32 : c;
-  }
-  if (c > 0x2212) return c;
-  for (size_t i = 0; i < sizeof single / sizeof single[0]; i++)
-    if (c == single[i][0]) return single[i][1];
-  for (size_t i = 0; i < sizeof ranges / sizeof ranges[0]; i++) {
-    if (!within(c, ranges[i].first, ranges[i].last)) continue;
-    if (ranges[i].offset > 1) return c + ranges[i].offset;
-    return (c & 1u) == ranges[i].offset ? c + 1 : c;
-  }
-  for (size_t i = 0; i < sizeof zeros / sizeof zeros[0]; i++)
+  const range *const found = find(offsets, COUNT(offsets), c);
+  if (found != NULL) return found->value > 1 ? (uint16_t)(c + found->value) : c + ((c & 1u) == found->value);
+  for (size_t i = 0; i < COUNT(zeros); i++)
     if (within(c, zeros[i], zeros[i] + 9u)) return '0' + (c - zeros[i]);
   return c;
 }
@@ -80,31 +78,30 @@ typedef enum {
 
 /* The class of a folded code point. */
 static char_class classify(uint32_t c) {
-  if (c < 0x80) {
-    if (within(c, 'a', 'z')) return LETTER;
-    if (within(c, '0', '9')) return DIGIT;
-    return c == '%' || c == '$' || c == '+' || c == '&' || c == '#' || c == '@' || c == '=' || c == '/' ? SYMBOL : BREAK;
-  }
-  if (c < 0xC0) return c == 0xAA || c == 0xB5 || c == 0xBA ? LETTER : c == 0xB0 || within(c, 0xA2, 0xA5) ? SYMBOL : BREAK;
-  if (c == 0xD7 || c == 0xF7) return SYMBOL;
-  if (within(c, 0x300, 0x36F)) return MARK;
-  if (c < 0xE00) return c == 0x60C || c == 0x61B || c == 0x61F || c == 0x6D4 || within(c, 0x964, 0x965) ? BREAK : LETTER;
-  if (within(c, 0xE00, 0xEFF)) { /* Thai, Lao */
-    const uint32_t i = c & 0x7Fu;
-    return i == 0x31 || within(i, 0x34, 0x3C) || within(i, 0x47, 0x4E) ? MARK : SYLLABLE;
-  }
-  if (within(c, 0x1000, 0x109F)) return within(c, 0x102B, 0x103E) || within(c, 0x1056, 0x1059) ? MARK : SYLLABLE;
-  if (within(c, 0x1780, 0x17FF)) return within(c, 0x17B6, 0x17D3) ? MARK : within(c, 0x17D4, 0x17DA) ? BREAK : SYLLABLE;
-  if (within(c, 0x200C, 0x200D) || within(c, 0xFE00, 0xFE0F)) return MARK; /* joiners, variation selectors */
-  if (within(c, 0x2000, 0x206F)) return BREAK;
-  if (within(c, 0x20A0, 0x20CF) || within(c, 0x2100, 0x2BFF) || within(c, 0x1F000, 0x1FAFF)) return SYMBOL;
-  if (within(c, 0x3000, 0x303F)) return c == 0x3005 ? SYLLABLE : BREAK;
-  if (c == 0x30FC) return MARK; /* the long vowel of kana */
-  if (c == 0x30FB || within(c, 0xFF5F, 0xFF65) || c == 0xFEFF) return BREAK;
-  if (within(c, 0x3040, 0x30FF) || within(c, 0x31F0, 0x31FF) || within(c, 0x3400, 0x9FFF) || within(c, 0xF900, 0xFAFF) ||
-      within(c, 0x20000, 0x3FFFF))
-    return SYLLABLE;
-  return LETTER;
+  static const range classes[] = {
+      {0x300, 0x36F, MARK},        {0xE31, 0xE31, MARK},        {0xE34, 0xE3C, MARK},      {0xE47, 0xE4E, MARK},
+      {0x102B, 0x103E, MARK},      {0x1056, 0x1059, MARK},      {0x17B6, 0x17D3, MARK},
+      {0x200C, 0x200D, MARK},      {0xFE00, 0xFE0F, MARK}, /* joiners, variation selectors */
+      {0x30FC, 0x30FC, MARK}, /* the long vowel of kana */
+      {0x3005, 0x3005, SYLLABLE},
+      {0x60C, 0x60C, BREAK},       {0x61B, 0x61B, BREAK},       {0x61F, 0x61F, BREAK},     {0x6D4, 0x6D4, BREAK},
+      {0x964, 0x965, BREAK},       {0x17D4, 0x17DA, BREAK},     {0x2000, 0x206F, BREAK},   {0x3000, 0x303F, BREAK},
+      {0x30FB, 0x30FB, BREAK},     {0xFEFF, 0xFEFF, BREAK},     {0xFF5F, 0xFF65, BREAK},
+      {0xE00, 0xE7F, SYLLABLE}, /* Thai */
+      {0x1000, 0x109F, SYLLABLE},  {0x1780, 0x17FF, SYLLABLE},  {0x3040, 0x30FF, SYLLABLE},
+      {0x31F0, 0x31FF, SYLLABLE},  {0x3400, 0x9FFF, SYLLABLE},  {0xF900, 0xFAFF, SYLLABLE},
+      {'#', '&', SYMBOL},          {'+', '+', SYMBOL},          {'/', '/', SYMBOL},        {'=', '=', SYMBOL},
+      {'@', '@', SYMBOL},          {0xA2, 0xA5, SYMBOL},        {0xB0, 0xB0, SYMBOL},      {0xD7, 0xD7, SYMBOL},
+      {0xF7, 0xF7, SYMBOL},        {0x20A0, 0x20CF, SYMBOL},    {0x2100, 0x2BFF, SYMBOL},
+      {0xAA, 0xAA, LETTER},        {0xB5, 0xB5, LETTER},        {0xBA, 0xBA, LETTER},
+  };
+  if (within(c, 'a', 'z')) return LETTER;
+  if (within(c, '0', '9')) return DIGIT;
+  if (within(c, 0x1F000, 0x1FAFF)) return SYMBOL;
+  if (within(c, 0x20000, 0x3FFFF)) return SYLLABLE;
+  if (within(c, 0xE80, 0xEFF)) c -= 0x80; /* Lao: as Thai */
+  const range *const found = find(classes, COUNT(classes), c);
+  return found != NULL ? (char_class)found->value : c < 0xC0 ? BREAK : LETTER;
 }
 
 /* ---- tokens -------------------------------------------------------------------------------------------------- */
@@ -116,15 +113,16 @@ static char_class class_at(const uint8_t *text, size_t length, size_t at) {
   return code == INVALID ? BREAK : classify(fold(code));
 }
 
-int32_t ub_tokenize(const uint8_t *text, size_t length, ub_token *tokens, uint32_t max) {
+UB_SMALL int32_t ub_tokenize(const uint8_t *text, size_t length, ub_token *tokens, uint32_t max) {
   if (length > UB_MAX_TEXT) return -1;
   uint32_t count = 0;
   ub_token token = {0, 0, 0};
   char_class open = BREAK; /* class of the token being read: BREAK if none */
   bool joined = false;     /* the character before was of a token, or a sign would be a hyphen */
-  for (size_t at = 0; at < length;) {
-    const size_t start = at;
-    const uint32_t raw = decode_utf8(text, length, &at);
+  size_t at = 0, start;
+  do {
+    start = at;
+    const uint32_t raw = at < length ? decode_utf8(text, length, &at) : ' '; /* the end is a break */
     if (raw == INVALID) return -1;
     const uint32_t c = fold(raw);
     char_class kind = classify(c);
@@ -154,11 +152,7 @@ int32_t ub_tokenize(const uint8_t *text, size_t length, ub_token *tokens, uint32
     }
     if (open != BREAK) token.end = (uint16_t)at;
     joined = open != BREAK;
-  }
-  if (open != BREAK) {
-    if (count == max) return (int32_t)max + 1;
-    tokens[count++] = token;
-  }
+  } while (start < length);
   return (int32_t)count;
 }
 
@@ -176,8 +170,8 @@ static uint32_t hash_end(uint32_t hash) {
   return hash ^ hash >> 15;
 }
 
-static uint32_t hash_run(uint32_t kind, const uint32_t *chars, uint32_t count) {
-  uint32_t hash = hash_start(kind);
+/* Not in line: it has five callers. */
+static __attribute__((noinline)) uint32_t hash_run(uint32_t hash, const uint32_t *chars, uint32_t count) {
   for (uint32_t i = 0; i < count; i++) hash = hash_add(hash, chars[i]);
   return hash;
 }
@@ -193,7 +187,7 @@ static uint32_t fold_token(const uint8_t *text, const ub_token *token, uint32_t 
   return count;
 }
 
-uint32_t ub_pieces(const uint8_t *text, const ub_token *token, uint16_t first, uint16_t rows, uint16_t *pieces) {
+UB_SMALL uint32_t ub_pieces(const uint8_t *text, const ub_token *token, uint16_t first, uint16_t rows, uint16_t *pieces) {
   const uint32_t buckets = (uint32_t)rows - first;
   uint32_t chars[UB_WORD_CHARS + 2]; /* ^word$ */
   uint32_t *const word = chars + 1;
@@ -201,41 +195,37 @@ uint32_t ub_pieces(const uint8_t *text, const ub_token *token, uint16_t first, u
   uint32_t hashes[UB_MAX_PIECES - 1];
   uint32_t count = 0;
 
-  hashes[count++] = hash_run(WORD, word, length);
+  hashes[count++] = hash_run(hash_start(WORD), word, length);
   if (token->number) {
-    uint32_t shape = hash_start(SHAPE);
-    for (uint32_t i = 0; i < length; i++) shape = hash_add(shape, within(word[i], '0', '9') ? '0' : word[i]);
-    hashes[count++] = shape;
+    for (uint32_t i = 0; i < length; i++)
+      if (within(word[i], '0', '9')) word[i] = '0';
+    hashes[count++] = hash_run(hash_start(SHAPE), word, length);
   } else {
-    uint32_t prefix = hash_start(PREFIX);
-    for (uint32_t i = 0; i < 4 && i + 1 < length; i++) {
-      prefix = hash_add(prefix, word[i]);
-      if (i > 0) hashes[count++] = prefix;
-    }
-    for (uint32_t n = 2; n <= 4 && n < length; n++) hashes[count++] = hash_run(SUFFIX, word + length - n, n);
+    for (uint32_t n = 2; n <= 4 && n < length; n++) hashes[count++] = hash_run(hash_start(PREFIX), word, n);
+    for (uint32_t n = 2; n <= 4 && n < length; n++) hashes[count++] = hash_run(hash_start(SUFFIX), word + length - n, n);
     chars[0] = '^';
     word[length] = '$';
     for (uint32_t i = 0; i < length && length > 1 && count < UB_MAX_PIECES - 1; i++)
-      hashes[count++] = hash_run(TRIGRAM, chars + i, 3);
+      hashes[count++] = hash_run(hash_start(TRIGRAM), chars + i, 3);
   }
   for (uint32_t i = 0; i < count; i++) pieces[i] = (uint16_t)(first + (uint32_t)((uint64_t)hash_end(hashes[i]) * buckets >> 32));
   return count;
 }
 
-uint32_t ub_phrase_hash(const uint8_t *text, const ub_token *tokens, uint32_t from, uint32_t to, uint16_t slot) {
+UB_SMALL uint32_t ub_phrase_hash(const uint8_t *text, const ub_token *tokens, uint32_t from, uint32_t to, uint16_t slot) {
   uint32_t hash = hash_add(hash_start(PHRASE), slot);
   for (uint32_t i = from; i < to; i++) {
-    uint32_t chars[UB_WORD_CHARS];
+    uint32_t chars[UB_WORD_CHARS + 1]; /* and a space */
     const uint32_t length = fold_token(text, &tokens[i], chars);
-    for (uint32_t k = 0; k < length; k++) hash = hash_add(hash, chars[k]);
-    hash = hash_add(hash, ' ');
+    chars[length] = ' ';
+    hash = hash_run(hash, chars, length + 1);
   }
   return hash_end(hash);
 }
 
 /* ---- numbers ------------------------------------------------------------------------------------------------- */
 
-bool ub_number_json(const uint8_t *text, const ub_token *token, char out[UB_NUMBER_CHARS]) {
+UB_SMALL bool ub_number_json(const uint8_t *text, const ub_token *token, char out[UB_NUMBER_CHARS]) {
   uint32_t chars[UB_WORD_CHARS];
   const uint32_t length = fold_token(text, token, chars);
   uint32_t at = 0, used = 0, digits = 0, decimals = 0;
