@@ -59,7 +59,8 @@ uint32_t ub_packed_bytes(uint32_t columns) {
   return (chunks_of(columns) + columns * (UB_BLOCK / 2)) * (uint32_t)sizeof(uint32_t);
 }
 
-ub_block ub_pack(uint8_t *arena, const int8_t *x, uint32_t stride, int32_t zero, uint32_t columns, uint32_t positions) {
+UB_SMALL ub_block ub_pack(uint8_t *arena, const int8_t *x, uint32_t stride, int32_t zero, uint32_t columns,
+                          uint32_t positions) {
   const uint32_t pairs = (positions + 1) / 2, chunks = chunks_of(columns);
   uint32_t *const energy = (uint32_t *)(void *)arena, *const words = energy + chunks;
   uint32_t most = 0;
@@ -99,13 +100,13 @@ typedef struct {
 /* The end of the stretch that begins at a column. */
 INLINE uint32_t stretch_end(const tile *t, const ub_block *x, uint32_t column) {
   uint32_t chunk = column / UB_CHUNK, w = 0, a = 0, end = column + 1;
-  for (; chunk < chunks_of(x->columns); chunk++) {
+  do {
     w += t->energy[chunk];
     a += x->energy[chunk];
     if (a > x->most) a = x->most;
     if ((uint64_t)w * a >= 1u << (30 - UB_ENERGY_BITS)) return end;
-    end = (chunk + 1) * UB_CHUNK;
-  }
+    end = ++chunk * UB_CHUNK;
+  } while (end < x->columns);
   return x->columns;
 }
 
@@ -157,10 +158,10 @@ __asm__(
     "4:\n  ub_column \\pairs, 3\n"
     "  addi t0, t0, 4\n  addi t1, t1, 4\n  addi t2, t2, 4\n  addi t3, t3, 4\n  addi a2, a2, 16*\\pairs\n"
     "  bne t0, a1, 1b\n"
-    "  lw a3, 8(sp)\n"
+    "  lw a3, 8(sp)\n  li t4, 0x8000\n" /* rounds what is above a lane's lower half */
     ".endm\n"
     ".macro ub_empty lane, at\n"
-    "  slli a0, \\lane, 16\n  srai a0, a0, 16\n  sub \\lane, \\lane, a0\n  srai \\lane, \\lane, 16\n"
+    "  slli a0, \\lane, 16\n  srai a0, a0, 16\n  add \\lane, \\lane, t4\n  srai \\lane, \\lane, 16\n"
     "  lw a1, \\at(a3)\n  lw a2, \\at+4(a3)\n  add a1, a1, a0\n  add a2, a2, \\lane\n"
     "  sw a1, \\at(a3)\n  sw a2, \\at+4(a3)\n"
     ".endm\n"
@@ -247,17 +248,16 @@ typedef struct {
   tile first;
   uint32_t rows;
   const uint8_t *bias;        /* int32_t[rows]; NULL: none */
-  const uint8_t *multipliers; /* int32_t[rows]; NULL: `scale` is that of all rows */
-  const uint8_t *shifts;      /* int8_t[rows] */
-  multiplier scale;
+  const uint8_t *multipliers; /* int32_t[channels] */
+  const uint8_t *shifts;      /* int8_t[channels] */
+  uint32_t step;              /* from a row's channel to the next one's: 1, or 0 if there is one channel */
   int32_t zero, least;
 } factor;
 
 static void multiply(const factor *f, const ub_block *x, int8_t *y, uint32_t y_stride, uint32_t y_step) {
   tile t = f->first;
-  multiplier scale = f->scale;
   const int32_t zero = f->zero, least = f->least;
-  for (uint32_t row = 0; row < f->rows; row += ROWS) {
+  for (uint32_t row = 0, channel = 0; row < f->rows; row += ROWS) {
     t.rows = f->rows - row < ROWS ? f->rows - row : ROWS;
     tile_sums sums;
     for (uint32_t r = 0; r < ROWS; r++) {
@@ -265,8 +265,8 @@ static void multiply(const factor *f, const ub_block *x, int8_t *y, uint32_t y_s
       for (uint32_t p = 0; p < UB_BLOCK; p++) sums.at[r][p] = bias;
     }
     dot_block(&t, x, &sums);
-    for (uint32_t r = 0; r < t.rows; r++, y += y_step) {
-      if (f->multipliers != NULL) scale = prepare(ub_read_i32(f->multipliers, row + r), (int8_t)f->shifts[row + r]);
+    for (uint32_t r = 0; r < t.rows; r++, y += y_step, channel += f->step) {
+      const multiplier scale = prepare(ub_read_i32(f->multipliers, channel), (int8_t)f->shifts[channel]);
       int8_t *to = y;
       for (const int32_t *sum = sums.at[r], *const end = sum + x->positions; sum != end; sum++, to += y_stride)
         store(to, ub_clamp(requantize(*sum, scale) + zero, least, 127));
@@ -279,15 +279,14 @@ static void multiply(const factor *f, const ub_block *x, int8_t *y, uint32_t y_s
 void ub_matmul(const ub_agent *agent, const ub_matrix *m, const ub_block *x, int8_t *y, uint32_t y_stride,
                uint32_t y_step) {
   const uint8_t *const section = agent->sections[UB_ENCODER].bytes;
-  const uint8_t *const multipliers = section + m->multiplier, *const shifts = section + m->shift;
   const factor f = {
       .first = {.weights = (const int8_t *)agent->sections[UB_FLATBUFFER].bytes + m->weights,
                 .energy = section + m->energy, .stride = m->columns},
       .rows = m->rows,
       .bias = section + m->bias,
-      .multipliers = m->channels > 1 ? multipliers : NULL,
-      .shifts = shifts,
-      .scale = prepare(ub_read_i32(multipliers, 0), (int8_t)shifts[0]),
+      .multipliers = section + m->multiplier,
+      .shifts = section + m->shift,
+      .step = m->channels > 1,
       .zero = m->output_zero,
       .least = m->output_min,
   };
@@ -332,11 +331,13 @@ void ub_normalize(const int8_t *x, int32_t zero, uint32_t n, uint32_t width, int
 
 void ub_add(const ub_sum *sum, int8_t *x, const int8_t *y, uint32_t count) {
   const multiplier scale = prepare(sum->output_multiplier, sum->output_shift);
-  const bool halved = ub_is_half(sum->a_multiplier, sum->a_shift); /* x's scale is the larger one, else y's */
-  const int8_t *const large = halved ? x : y, *const small = halved ? y : x;
-  const int32_t large_zero = halved ? sum->a_zero : sum->b_zero, small_zero = halved ? sum->b_zero : sum->a_zero;
-  const multiplier small_scale =
-      halved ? prepare(sum->b_multiplier, sum->b_shift) : prepare(sum->a_multiplier, sum->a_shift);
+  const int8_t *large = x, *small = y; /* in scale */
+  int32_t large_zero = sum->a_zero, small_zero = sum->b_zero, significand = sum->b_multiplier, shift = sum->b_shift;
+  if (!ub_is_half(sum->a_multiplier, sum->a_shift)) {
+    large = y, small = x;
+    large_zero = sum->b_zero, small_zero = sum->a_zero, significand = sum->a_multiplier, shift = sum->a_shift;
+  }
+  const multiplier small_scale = prepare(significand, shift);
   const int32_t zero = sum->output_zero;
   for (uint32_t i = 0; i < count; i++) {
     const int32_t a = (large[i] - large_zero) * (1 << 19); /* what requantize() gives with half of 2^20 */
@@ -349,7 +350,7 @@ void ub_add(const ub_sum *sum, int8_t *x, const int8_t *y, uint32_t count) {
 
 uint32_t ub_energy_bytes(uint32_t count, uint32_t columns) { return (count + ROWS - 1) / ROWS * chunks_of(columns); }
 
-ub_rows ub_bound(uint8_t *energy, const int8_t *rows, uint32_t stride, uint32_t count, uint32_t columns) {
+UB_SMALL ub_rows ub_bound(uint8_t *energy, const int8_t *rows, uint32_t stride, uint32_t count, uint32_t columns) {
   uint8_t *next = energy;
   for (uint32_t first = 0; first < count; first += ROWS) {
     const uint32_t behind = count - first < ROWS ? count : first + ROWS;
@@ -369,8 +370,10 @@ ub_rows ub_bound(uint8_t *energy, const int8_t *rows, uint32_t stride, uint32_t 
 }
 
 void ub_product(const ub_scale *scale, const ub_rows *rows, const ub_block *x, int8_t *y, uint32_t y_stride) {
+  const uint8_t shift = (uint8_t)scale->shift;
   const factor f = {.first = {.weights = rows->rows, .energy = rows->energy, .stride = rows->stride},
-                    .rows = rows->count, .scale = prepare(scale->multiplier, scale->shift), .least = -128};
+                    .rows = rows->count, .multipliers = (const uint8_t *)&scale->multiplier, .shifts = &shift,
+                    .least = -128};
   multiply(&f, x, y, y_stride, 1);
 }
 
@@ -383,7 +386,7 @@ static UB_SMALL int32_t one_over_one_plus(int32_t x) {
   return y > INT32_MAX / 2 ? INT32_MAX : 2 * y;
 }
 
-void ub_softmax(const int8_t *masked, const uint8_t *exponential, uint32_t rows, uint32_t n, int8_t *x) {
+UB_SMALL void ub_softmax(const int8_t *masked, const uint8_t *exponential, uint32_t rows, uint32_t n, int8_t *x) {
   for (; rows > 0; rows--, x += n) {
     uint32_t terms[UB_MAX_POSITIONS]; /* exp(logit - the largest), Q0.31 */
     int32_t most = -128;
