@@ -6,6 +6,7 @@
 #include "crc.h"
 #include "encoder.h"
 #include "kernel.h"
+#include "small.h"
 
 _Static_assert(sizeof(ub_header) == 16, "layout");
 _Static_assert(sizeof(ub_section) == 12, "layout");
@@ -18,14 +19,22 @@ _Static_assert(sizeof(ub_encoder_header) == 16 + 3 * 32 + 4, "layout");
 _Static_assert(sizeof(ub_values_header) == 16 && sizeof(ub_value) == 8, "layout");
 _Static_assert(sizeof(ub_golden_header) == 8 && sizeof(ub_golden) == 16, "layout");
 
-/* `count` items of `size` bytes at `offset` lie within the section and are aligned for their kind. */
-static bool holds(const ub_view *section, uint32_t offset, uint64_t count, uint32_t size, uint32_t alignment) {
-  return offset % alignment == 0 && offset <= section->length && count * size <= section->length - offset;
+/* `count` items of `size` bytes at `offset` lie within the section, aligned to their size, but at most to 4. */
+static bool holds(const ub_view *section, uint32_t offset, uint32_t count, uint32_t size) {
+  const uint32_t alignment = size % 4 == 0 ? 4 : size;
+  return offset % alignment == 0 && offset <= section->length && (uint64_t)count * size <= section->length - offset;
 }
 
 static bool read_struct(const ub_view *section, uint32_t offset, void *out, uint32_t size) {
-  if (!holds(section, offset, 1, size, 4)) return false;
+  if (!holds(section, offset, 1, size)) return false;
   memcpy(out, section->bytes + offset, size);
+  return true;
+}
+
+/* Each of `count` words, `step` words apart, lies in [least, least + span]. */
+static bool words_lie(const uint8_t *words, uint32_t count, uint32_t step, uint32_t least, uint32_t span) {
+  for (uint32_t i = 0; i < count; i++)
+    if (ub_read_u32(words, i * step) - least > span) return false;
   return true;
 }
 
@@ -47,7 +56,7 @@ static ub_status open_sections(ub_agent *agent, const uint8_t *bundle, size_t si
     if (!read_struct(&whole, (uint32_t)(sizeof header + i * sizeof section), &section, sizeof section))
       return UB_ERROR_FORMAT;
     if (section.kind == 0 || section.kind > UB_SECTIONS || agent->sections[section.kind].bytes) return UB_ERROR_FORMAT;
-    if (!holds(&whole, section.offset, section.length, 1, 16)) return UB_ERROR_FORMAT;
+    if (section.offset % 16 != 0 || !holds(&whole, section.offset, section.length, 1)) return UB_ERROR_FORMAT;
     agent->sections[section.kind] = (ub_view){bundle + section.offset, section.length};
   }
   agent->crc32 = header.crc32;
@@ -58,14 +67,14 @@ static ub_status open_sections(ub_agent *agent, const uint8_t *bundle, size_t si
 /* ---- labels -------------------------------------------------------------------------------------------------- */
 
 static bool string_table_holds(const ub_view *section, uint32_t offset, uint32_t count) {
-  if (!holds(section, offset, count, 4, 4)) return false;
+  if (!holds(section, offset, count, 4)) return false;
   uint32_t end = 0;
   for (uint32_t i = 0; i < count; i++) {
     const uint32_t next = ub_read_u32(section->bytes + offset, i);
     if (next < end) return false;
     end = next;
   }
-  return holds(section, offset, (uint64_t)count * 4 + end, 1, 4);
+  return holds(section, offset + 4 * count, end, 1);
 }
 
 static bool open_labels(ub_agent *agent) {
@@ -79,10 +88,10 @@ static bool open_labels(ub_agent *agent) {
   if (!string_table_holds(section, labels->intent_names, labels->intents) ||
       !string_table_holds(section, labels->slot_names, labels->slots) ||
       !string_table_holds(section, labels->implied, labels->classes) ||
-      !holds(section, labels->class_intent, labels->classes, 2, 2) ||
-      !holds(section, labels->slot_mask, (uint64_t)labels->intents * mask_bytes, 1, 1) ||
-      !holds(section, labels->numeric_mask, mask_bytes, 1, 1) || !holds(section, labels->single_mask, mask_bytes, 1, 1) ||
-      !holds(section, labels->probability, 256, 4, 4))
+      !holds(section, labels->class_intent, labels->classes, 2) ||
+      !holds(section, labels->slot_mask, labels->intents * mask_bytes, 1) ||
+      !holds(section, labels->numeric_mask, mask_bytes, 1) || !holds(section, labels->single_mask, mask_bytes, 1) ||
+      !holds(section, labels->probability, 256, 4))
     return false;
   uint32_t least = 0;
   for (uint32_t i = 0; i < labels->classes; i++) {
@@ -90,43 +99,40 @@ static bool open_labels(ub_agent *agent) {
     if (intent < least || (intent >= labels->intents && intent != UB_NONE)) return false;
     least = intent;
   }
-  for (uint32_t i = 0; i < 256; i++)
-    if (ub_read_u32(section->bytes + labels->probability, i) > 65536) return false;
-  return true;
+  return words_lie(section->bytes + labels->probability, 256, 1, 0, 65536);
 }
 
 static bool open_values(ub_agent *agent) {
   const ub_view *const section = &agent->sections[UB_VALUES];
   ub_values_header *const values = &agent->values;
-  if (!read_struct(section, 0, values, sizeof *values) || !holds(section, values->entries, values->count, 8, 4) ||
-      !holds(section, values->pool, values->pool_length, 1, 1))
+  if (!read_struct(section, 0, values, sizeof *values) ||
+      !holds(section, values->entries, values->count, sizeof(ub_value)) ||
+      !holds(section, values->pool, values->pool_length, 1))
     return false;
   if (values->count == 0) return true;
   if (values->pool_length == 0 || section->bytes[values->pool + values->pool_length - 1] != 0) return false;
-  for (uint32_t i = 0; i < values->count; i++)
-    if (ub_read_u32(section->bytes + values->entries, 2 * i + 1) >= values->pool_length) return false;
-  return true;
+  return words_lie(section->bytes + values->entries + offsetof(ub_value, text), values->count, 2, 0,
+                   values->pool_length - 1);
 }
 
 /* ---- encoder ------------------------------------------------------------------------------------------------- */
 
 static bool scale_holds(int32_t multiplier, int32_t shift) { return multiplier >= 0 && shift <= 0 && shift >= -31; }
 
-static bool matrix_holds(const ub_agent *agent, const ub_matrix *m, uint32_t rows, uint32_t columns) {
+/* The ub_matrix at an offset of the section, which holds it. */
+static bool matrix_holds(const ub_agent *agent, uint32_t offset, uint32_t rows, uint32_t columns) {
   const ub_view *const section = &agent->sections[UB_ENCODER];
-  if (m->rows != rows || m->columns != columns || (m->channels != 1 && m->channels != rows)) return false;
-  if (!holds(&agent->sections[UB_FLATBUFFER], m->weights, (uint64_t)rows * columns, 1, 1) ||
-      !holds(section, m->bias, rows, 4, 4) || !holds(section, m->multiplier, m->channels, 4, 4) ||
-      !holds(section, m->shift, m->channels, 1, 1) || !holds(section, m->energy, ub_energy_bytes(rows, columns), 1, 1))
+  ub_matrix m;
+  memcpy(&m, section->bytes + offset, sizeof m);
+  if (m.rows != rows || m.columns != columns || (m.channels != 1 && m.channels != rows)) return false;
+  if (!holds(&agent->sections[UB_FLATBUFFER], m.weights, rows * columns, 1) || !holds(section, m.bias, rows, 4) ||
+      !holds(section, m.multiplier, m.channels, 4) || !holds(section, m.shift, m.channels, 1) ||
+      !holds(section, m.energy, ub_energy_bytes(rows, columns), 1))
     return false;
-  for (uint32_t i = 0; i < m->channels; i++)
-    if (!scale_holds(ub_read_i32(section->bytes + m->multiplier, i), (int8_t)section->bytes[m->shift + i])) return false;
-  const int32_t limit = 1 << 29; /* leaves room for any sum of products */
-  for (uint32_t i = 0; i < rows; i++) {
-    const int32_t bias = ub_read_i32(section->bytes + m->bias, i);
-    if (bias > limit || bias < -limit) return false;
-  }
-  return true;
+  for (uint32_t i = 0; i < m.channels; i++)
+    if (!scale_holds(ub_read_i32(section->bytes + m.multiplier, i), (int8_t)section->bytes[m.shift + i])) return false;
+  const uint32_t limit = 1 << 29; /* leaves room for any sum of products */
+  return words_lie(section->bytes + m.bias, rows, 1, 0u - limit, 2 * limit);
 }
 
 static bool sum_holds(const ub_sum *sum) {
@@ -135,22 +141,33 @@ static bool sum_holds(const ub_sum *sum) {
          (ub_is_half(sum->a_multiplier, sum->a_shift) || ub_is_half(sum->b_multiplier, sum->b_shift));
 }
 
-static bool layer_holds(const ub_agent *agent, const ub_layer *layer) {
+static bool layer_holds(const ub_agent *agent, uint32_t offset) {
+  enum { WIDTH, HEADS, HIDDEN };
+  static const struct {
+    uint8_t matrix, rows, columns;
+  } matrices[] = {
+      {offsetof(ub_layer, query), HEADS, WIDTH}, {offsetof(ub_layer, key), HEADS, WIDTH},
+      {offsetof(ub_layer, value), HEADS, WIDTH}, {offsetof(ub_layer, output), WIDTH, HEADS},
+      {offsetof(ub_layer, up), HIDDEN, WIDTH},   {offsetof(ub_layer, down), WIDTH, HIDDEN},
+  };
   const ub_view *const section = &agent->sections[UB_ENCODER];
-  const uint32_t width = agent->encoder.width, all = (uint32_t)layer->heads * layer->head_width;
-  if (all == 0 || all > UB_MAX_WIDTH || layer->up.rows == 0 || layer->up.rows > UB_MAX_HIDDEN) return false;
-  if (!matrix_holds(agent, &layer->query, all, width) || !matrix_holds(agent, &layer->key, all, width) ||
-      !matrix_holds(agent, &layer->value, all, width) || !matrix_holds(agent, &layer->output, width, all) ||
-      !matrix_holds(agent, &layer->up, layer->up.rows, width) ||
-      !matrix_holds(agent, &layer->down, width, layer->up.rows) || !sum_holds(&layer->attention_residual) ||
-      !sum_holds(&layer->feed_forward_residual) || !scale_holds(layer->logits.multiplier, layer->logits.shift) ||
-      !scale_holds(layer->context.multiplier, layer->context.shift) || !holds(section, layer->masked, 256, 1, 1) ||
-      !holds(section, layer->exponential, 256, 4, 4))
+  ub_layer layer;
+  memcpy(&layer, section->bytes + offset, sizeof layer);
+  const uint32_t sizes[] = {
+      [WIDTH] = agent->encoder.width, [HEADS] = (uint32_t)layer.heads * layer.head_width, [HIDDEN] = layer.up.rows};
+  if (sizes[HEADS] == 0 || sizes[HEADS] > UB_MAX_WIDTH || sizes[HIDDEN] == 0 || sizes[HIDDEN] > UB_MAX_HIDDEN)
     return false;
-  if (ub_read_i32(section->bytes + layer->exponential, 0) != INT32_MAX) return false; /* softmax divides by its sum */
-  for (uint32_t i = 0; i < 256; i++)
-    if (ub_read_i32(section->bytes + layer->exponential, i) < 0) return false;
-  return true;
+  for (uint32_t i = 0; i < sizeof matrices / sizeof matrices[0]; i++)
+    if (!matrix_holds(agent, offset + matrices[i].matrix, sizes[matrices[i].rows], sizes[matrices[i].columns]))
+      return false;
+  if (!sum_holds(&layer.attention_residual) || !sum_holds(&layer.feed_forward_residual) ||
+      !scale_holds(layer.logits.multiplier, layer.logits.shift) ||
+      !scale_holds(layer.context.multiplier, layer.context.shift) || !holds(section, layer.masked, 256, 1) ||
+      !holds(section, layer.exponential, 256, 4))
+    return false;
+  const uint8_t *const exponential = section->bytes + layer.exponential;
+  /* Softmax divides by a sum in which the first one is. */
+  return ub_read_i32(exponential, 0) == INT32_MAX && words_lie(exponential, 256, 1, 0, INT32_MAX);
 }
 
 static bool open_encoder(ub_agent *agent) {
@@ -161,15 +178,13 @@ static bool open_encoder(ub_agent *agent) {
       e->width > UB_MAX_WIDTH || e->kernel % 2 == 0 || e->kernel > 2 * UB_MAX_POSITIONS || e->layers > UB_MAX_LAYERS ||
       e->classes != agent->labels.classes || e->tags != 1 + 2 * (uint32_t)agent->labels.slots)
     return false;
-  if (!matrix_holds(agent, &e->convolution, e->width, (uint32_t)e->kernel * e->embed) ||
-      !matrix_holds(agent, &e->class_head, e->classes, e->width) || !matrix_holds(agent, &e->tag_head, e->tags, e->width) ||
-      !holds(section, e->layer, e->layers, sizeof(ub_layer), 4))
+  if (!matrix_holds(agent, offsetof(ub_encoder_header, convolution), e->width, (uint32_t)e->kernel * e->embed) ||
+      !matrix_holds(agent, offsetof(ub_encoder_header, class_head), e->classes, e->width) ||
+      !matrix_holds(agent, offsetof(ub_encoder_header, tag_head), e->tags, e->width) ||
+      !holds(section, e->layer, e->layers, sizeof(ub_layer)))
     return false;
-  for (uint32_t i = 0; i < e->layers; i++) {
-    ub_layer layer;
-    memcpy(&layer, section->bytes + e->layer + i * sizeof layer, sizeof layer);
-    if (!layer_holds(agent, &layer)) return false;
-  }
+  for (uint32_t i = 0; i < e->layers; i++)
+    if (!layer_holds(agent, e->layer + i * (uint32_t)sizeof(ub_layer))) return false;
   return true;
 }
 
@@ -178,31 +193,31 @@ static bool open_features(ub_agent *agent) {
   ub_features_header *const f = &agent->features;
   return read_struct(section, 0, f, sizeof *f) && f->hashing == UB_HASHING && (f->bits == 4 || f->bits == 8) &&
          f->embed == agent->encoder.embed && f->embed % 2 == 0 && f->positions == agent->encoder.positions &&
-         f->rows > f->positions && holds(section, f->table, (uint64_t)f->rows * f->embed * f->bits / 8, 1, 1);
+         f->rows > f->positions && holds(section, f->table, (uint32_t)f->rows * f->embed * f->bits / 8, 1);
 }
 
 static bool golden_holds(const ub_agent *agent) {
   const ub_view *const section = &agent->sections[UB_GOLDEN];
   ub_golden_header header;
   if (!read_struct(section, 0, &header, sizeof header) ||
-      !holds(section, header.entries, header.count, sizeof(ub_golden), 4))
+      !holds(section, header.entries, header.count, sizeof(ub_golden)))
     return false;
   for (uint32_t i = 0; i < header.count; i++) {
     ub_golden golden;
     memcpy(&golden, section->bytes + header.entries + i * sizeof golden, sizeof golden);
-    if (golden.length > UB_MAX_TEXT || !holds(section, golden.text, golden.length, 1, 1)) return false;
+    if (golden.length > UB_MAX_TEXT || !holds(section, golden.text, golden.length, 1)) return false;
   }
   return true;
 }
 
-ub_status ub_open(ub_agent *agent, const uint8_t *bundle, size_t size, ub_arena *arena) {
+UB_SMALL ub_status ub_open(ub_agent *agent, const uint8_t *bundle, size_t size, ub_arena *arena) {
   memset(agent, 0, sizeof *agent);
   if (bundle == NULL || (uintptr_t)bundle % 16 != 0) return UB_ERROR_FORMAT;
   const ub_status status = open_sections(agent, bundle, size);
   if (status != UB_OK) return status;
   if (!open_labels(agent) || !open_values(agent) || !open_encoder(agent) || !open_features(agent) || !golden_holds(agent))
     return UB_ERROR_FORMAT;
-  agent->arena_bytes = ub_encoder_arena(&agent->encoder, agent->sections[UB_ENCODER].bytes, agent->encoder.positions);
+  agent->arena_bytes = ub_encoder_arena(agent);
   if (agent->arena_bytes > sizeof arena->bytes) return UB_ERROR_ARENA;
   agent->arena = arena->bytes;
 #ifdef UB_TFLM
@@ -212,7 +227,7 @@ ub_status ub_open(ub_agent *agent, const uint8_t *bundle, size_t size, ub_arena 
 #endif
 }
 
-void ub_hold(ub_agent *agent, const ub_arena *arena) {
+UB_SMALL void ub_hold(ub_agent *agent, const ub_arena *arena) {
   static const uint8_t kinds[] = {UB_ENCODER, UB_FLATBUFFER};
   uint32_t left = arena->weights == NULL ? 0 : arena->weight_bytes, total = 0;
   for (uint32_t i = 0; i < sizeof kinds; i++) {

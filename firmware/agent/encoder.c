@@ -24,84 +24,75 @@
 
 #include "bytes.h"
 #include "kernel.h"
+#include "small.h"
 
 /* ---- the forward pass ---------------------------------------------------------------------------------------- */
 
-static ub_layer read_layer(const ub_encoder_header *encoder, const uint8_t *section, uint32_t index) {
-  ub_layer layer;
-  memcpy(&layer, section + encoder->layer + index * sizeof layer, sizeof layer);
-  return layer;
+/* Where a layer stands in the encoder's section. */
+static const uint8_t *layer_at(const ub_agent *agent, uint32_t index) {
+  return agent->sections[UB_ENCODER].bytes + agent->encoder.layer + index * sizeof(ub_layer);
 }
 
 static uint32_t most_of(uint32_t a, uint32_t b) { return a > b ? a : b; }
 
-/* Bytes of the arena's regions, in their order. */
-typedef struct {
-  uint32_t packed; /* the block that enters a matrix */
-  uint32_t x;      /* [n][D] */
-  uint32_t h;      /* [b][max(D, n)]: a block before a matrix or behind it, or p */
-  uint32_t work;   /* input, q k v, f, or the logits */
-  uint32_t energy; /* of a head's keys and values */
-} arena_layout;
-
-static arena_layout layout(const ub_encoder_header *encoder, const uint8_t *section, uint32_t n) {
-  const uint32_t width = encoder->width, block = n < UB_BLOCK ? n : UB_BLOCK;
-  uint32_t columns = most_of(encoder->convolution.columns, most_of(width, n));
-  arena_layout bytes = {.x = n * width, .h = block * most_of(width, n)};
-  bytes.work = most_of((n + encoder->kernel - 1u) * encoder->embed, encoder->classes + 2 * n * encoder->tags);
+/* Regions of the arena, in their order:
+ *   packed  the block that enters a matrix
+ *   x       [n][D]
+ *   h       [b][max(D, n)]: a block before a matrix or behind it, or p
+ *   work    input, q k v, f, or the logits
+ *   energy  of a head's keys and values */
+UB_SMALL uint32_t ub_encoder_arena(ub_agent *agent) {
+  const ub_encoder_header *const encoder = &agent->encoder;
+  const uint32_t n = encoder->positions, width = encoder->width, block = n < UB_BLOCK ? n : UB_BLOCK;
+  uint32_t columns = most_of(encoder->convolution.columns, most_of(width, n)), energy = 0;
+  uint32_t work = most_of((n + encoder->kernel - 1u) * encoder->embed, encoder->classes + 2 * n * encoder->tags);
   for (uint32_t i = 0; i < encoder->layers; i++) {
-    const ub_layer layer = read_layer(encoder, section, i);
-    const uint32_t each = layer.head_width, all = layer.heads * each, hidden = layer.up.rows;
+    const uint8_t *const layer = layer_at(agent, i);
+    const uint32_t each = ub_read_u16(layer + offsetof(ub_layer, head_width), 0);
+    const uint32_t all = ub_read_u16(layer + offsetof(ub_layer, heads), 0) * each;
+    const uint32_t hidden = ub_read_u16(layer + offsetof(ub_layer, up) + offsetof(ub_matrix, rows), 0);
     columns = most_of(columns, most_of(all, hidden));
-    bytes.work = most_of(bytes.work, most_of(3 * n * all, block * hidden));
-    bytes.energy = most_of(bytes.energy, ub_energy_bytes(n, each) + ub_energy_bytes(each, n));
+    work = most_of(work, most_of(3 * n * all, block * hidden));
+    energy = most_of(energy, ub_energy_bytes(n, each) + ub_energy_bytes(each, n));
   }
-  bytes.packed = ub_packed_bytes(columns);
-  return bytes;
-}
-
-uint32_t ub_encoder_arena(const ub_encoder_header *encoder, const uint8_t *section, uint32_t positions) {
-  const arena_layout bytes = layout(encoder, section, positions);
-  return bytes.packed + bytes.x + bytes.h + bytes.work + bytes.energy;
+  agent->x = ub_packed_bytes(columns);
+  agent->h = agent->x + n * width;
+  agent->work = agent->h + block * most_of(width, n);
+  agent->energy = agent->work + work;
+  return agent->energy + energy;
 }
 
 /* The input stands in the work region, between rows of zeros that the convolution sees beyond both ends. */
 static int8_t *input_rows(const ub_agent *agent, uint32_t n) {
-  const arena_layout bytes = layout(&agent->encoder, agent->sections[UB_ENCODER].bytes, n);
-  int8_t *const work = (int8_t *)agent->arena + bytes.packed + bytes.x + bytes.h;
-  const uint32_t margin = agent->encoder.kernel / 2u * agent->encoder.embed;
-  memset(work, 0, margin);
-  memset(work + margin + n * agent->encoder.embed, 0, margin);
-  return work + margin;
+  const uint32_t kernel = agent->encoder.kernel, embed = agent->encoder.embed;
+  int8_t *const work = (int8_t *)agent->arena + agent->work;
+  memset(work, 0, (n + kernel - 1) * embed);
+  return work + kernel / 2 * embed;
 }
 
-const int8_t *ub_embed(const ub_agent *agent, const uint8_t *text, const ub_token *tokens, uint32_t count) {
+UB_SMALL const int8_t *ub_embed(const ub_agent *agent, const uint8_t *text, const ub_token *tokens, uint32_t count) {
   const ub_features_header *const features = &agent->features;
   const uint8_t *const table = agent->sections[UB_FEATURES].bytes + features->table;
   const uint32_t embed = features->embed, row_bytes = embed * features->bits / 8u;
   int8_t *const input = input_rows(agent, count + 1);
+  int8_t *to = input;
   for (uint32_t position = 0; position <= count; position++) {
     uint16_t rows[UB_MAX_PIECES] = {(uint16_t)position};
     uint32_t pieces = 1;
     if (position > 0) pieces += ub_pieces(text, &tokens[position - 1], features->positions, features->rows, rows + 1);
-    int16_t sum[UB_MAX_WIDTH] = {0};
-    for (uint32_t piece = 0; piece < pieces; piece++) {
-      const uint8_t *const row = table + rows[piece] * row_bytes;
-      if (features->bits == 4) {
-        for (uint32_t i = 0; i < row_bytes; i++) {
-          sum[2 * i] = (int16_t)(sum[2 * i] + (row[i] & 15) - 8);
-          sum[2 * i + 1] = (int16_t)(sum[2 * i + 1] + (row[i] >> 4) - 8);
-        }
-      } else {
-        for (uint32_t i = 0; i < embed; i++) sum[i] = (int16_t)(sum[i] + (int8_t)row[i]);
+    for (uint32_t i = 0; i < embed; i++) {
+      int32_t sum = 0;
+      for (uint32_t piece = 0; piece < pieces; piece++) {
+        const uint8_t *const row = table + rows[piece] * row_bytes;
+        sum += features->bits == 8 ? (int8_t)row[i] : (row[i / 2] >> 4 * (i % 2) & 15) - 8;
       }
+      *to++ = ub_saturate(sum);
     }
-    for (uint32_t i = 0; i < embed; i++) input[position * embed + i] = ub_saturate(sum[i]);
   }
   return input;
 }
 
-ub_logits ub_encode_embeddings(const ub_agent *agent, const int8_t *embeddings, uint32_t positions) {
+UB_SMALL ub_logits ub_encode_embeddings(const ub_agent *agent, const int8_t *embeddings, uint32_t positions) {
   memcpy(input_rows(agent, positions), embeddings, (size_t)positions * agent->encoder.embed);
   return ub_encode(agent, positions);
 }
@@ -184,24 +175,23 @@ static void feed_forward(const activations *a, const ub_layer *layer) {
   }
 }
 
-ub_logits ub_encode(const ub_agent *agent, uint32_t n) {
+UB_SMALL ub_logits ub_encode(const ub_agent *agent, uint32_t n) {
   const ub_encoder_header *const encoder = &agent->encoder;
   const uint8_t *const section = agent->sections[UB_ENCODER].bytes;
-  const arena_layout bytes = layout(encoder, section, n);
-  int8_t *const x = (int8_t *)agent->arena + bytes.packed;
-  int8_t *const h = x + bytes.x, *const work = h + bytes.h;
-  const activations a = {agent, section, x, h, work, (uint8_t *)work + bytes.work, n};
+  int8_t *const arena = (int8_t *)agent->arena, *const work = arena + agent->work;
+  const activations a = {agent, section, arena + agent->x, arena + agent->h, work, agent->arena + agent->energy, n};
 
   convolve(&a);
   for (uint32_t index = 0; index < encoder->layers; index++) {
-    const ub_layer layer = read_layer(encoder, section, index);
+    ub_layer layer;
+    memcpy(&layer, layer_at(agent, index), sizeof layer);
     attend(&a, &layer);
     feed_forward(&a, &layer);
   }
   int8_t *const classes = work, *const tags = work + encoder->classes;
   const uint32_t width = encoder->width;
-  ub_normalize(x, encoder->final_zero, 1, width, h);
-  const ub_block sentence = ub_pack(agent->arena, h, width, 0, width, 1);
+  ub_normalize(a.x, encoder->final_zero, 1, width, a.h);
+  const ub_block sentence = ub_pack(agent->arena, a.h, width, 0, width, 1);
   ub_matmul(agent, &encoder->class_head, &sentence, classes, encoder->classes, 1);
   for (uint32_t i = 1, positions; i < n; i += positions) {
     positions = block_at(&a, i);

@@ -10,8 +10,8 @@ typedef struct {
   uint8_t *scratch;      /* [positions - 1][tags], free for the decoder */
 } ub_logits;
 
-/* Bytes of arena that a sentence of `positions` (words + 1) needs. */
-uint32_t ub_encoder_arena(const ub_encoder_header *encoder, const uint8_t *section, uint32_t positions);
+/* Divides the arena among the activations, and returns how many bytes a sentence of full length needs of it. */
+uint32_t ub_encoder_arena(ub_agent *agent);
 
 /* Sums the rows of every token's pieces into the encoder's input, int8_t[tokens + 1][E], and returns it. */
 const int8_t *ub_embed(const ub_agent *agent, const uint8_t *text, const ub_token *tokens, uint32_t count);
