@@ -4,6 +4,7 @@
 #include "crc.h"
 #include "decode.h"
 #include "encoder.h"
+#include "small.h"
 
 /* The logits of what ub_embed() returned. */
 static ub_logits encode(const ub_agent *agent, const int8_t *input, uint32_t positions) {
@@ -15,7 +16,7 @@ static ub_logits encode(const ub_agent *agent, const int8_t *input, uint32_t pos
 #endif
 }
 
-ub_status ub_parse(const ub_agent *agent, const uint8_t *text, size_t length, ub_answer *answer) {
+UB_SMALL ub_status ub_parse(const ub_agent *agent, const uint8_t *text, size_t length, ub_answer *answer) {
   const uint32_t most = agent->encoder.positions - 1u;
   const int32_t count = ub_tokenize(text, length, answer->tokens, most);
   if (count < 0) return UB_ERROR_UTF8;
@@ -37,7 +38,7 @@ static bool agrees(const ub_agent *agent, const ub_golden *golden, const ub_logi
   return ub_crc32(ub_crc32(0, logits->classes, agent->encoder.classes), logits->tags, tags) == golden->logits_crc;
 }
 
-ub_status ub_selftest(const ub_agent *agent, uint32_t index) {
+UB_SMALL ub_status ub_selftest(const ub_agent *agent, uint32_t index) {
   const uint8_t *const section = agent->sections[UB_GOLDEN].bytes;
   ub_golden_header header;
   ub_golden golden;
@@ -61,15 +62,15 @@ static ub_view string_at(const uint8_t *section, uint32_t table, uint32_t count,
   return (ub_view){section + table + 4 * count + start, ub_read_u32(section + table, index) - start};
 }
 
-ub_view ub_intent_name(const ub_agent *agent, uint16_t intent) {
+UB_SMALL ub_view ub_intent_name(const ub_agent *agent, uint16_t intent) {
   return string_at(agent->sections[UB_LABELS].bytes, agent->labels.intent_names, agent->labels.intents, intent);
 }
 
-ub_view ub_slot_name(const ub_agent *agent, uint16_t slot) {
+UB_SMALL ub_view ub_slot_name(const ub_agent *agent, uint16_t slot) {
   return string_at(agent->sections[UB_LABELS].bytes, agent->labels.slot_names, agent->labels.slots, slot);
 }
 
-ub_view ub_implied(const ub_agent *agent, uint16_t klass) {
+UB_SMALL ub_view ub_implied(const ub_agent *agent, uint16_t klass) {
   return string_at(agent->sections[UB_LABELS].bytes, agent->labels.implied, agent->labels.classes, klass);
 }
 
@@ -77,15 +78,15 @@ static const struct {
   const char *name, *text;
 } statuses[] = {
     [UB_OK] = {"ok", "all is well"},
-    [UB_ERROR_MAGIC] = {"magic", "this is not an agent bundle"},
-    [UB_ERROR_VERSION] = {"version", "the bundle has another format version than this firmware"},
+    [UB_ERROR_MAGIC] = {"magic", "not an agent bundle"},
+    [UB_ERROR_VERSION] = {"version", "the bundle has another format version"},
     [UB_ERROR_LENGTH] = {"length", "the bundle is truncated"},
     [UB_ERROR_CRC] = {"crc", "the bundle is corrupted"},
-    [UB_ERROR_FORMAT] = {"format", "sizes, offsets or shapes in the bundle contradict each other"},
-    [UB_ERROR_ARENA] = {"arena", "the bundle needs more working memory than this firmware has"},
-    [UB_ERROR_UTF8] = {"utf8", "the text is not valid UTF-8"},
+    [UB_ERROR_FORMAT] = {"format", "the bundle contradicts itself"},
+    [UB_ERROR_ARENA] = {"arena", "the bundle needs more memory than there is"},
+    [UB_ERROR_UTF8] = {"utf8", "the text is not UTF-8"},
     [UB_ERROR_EMPTY] = {"empty", "the text has no word"},
-    [UB_ERROR_WORDS] = {"words", "the text has more words than the agent reads"},
+    [UB_ERROR_WORDS] = {"words", "the text has too many words"},
     [UB_ERROR_SELFTEST] = {"selftest", "a golden sentence gave other numbers"},
 };
 

@@ -1,6 +1,7 @@
 #include "decode.h"
 
 #include "bytes.h"
+#include "small.h"
 
 /* ---- intent -------------------------------------------------------------------------------------------------- */
 
@@ -47,7 +48,8 @@ enum { OUTSIDE = 0 };
 static uint32_t begin_tag(uint32_t slot) { return 1 + 2 * slot; }
 static uint32_t inside_tag(uint32_t slot) { return 2 + 2 * slot; }
 
-void ub_best_tags(const int8_t *logits, uint32_t tokens, uint32_t slots, const uint8_t *legal, uint8_t *scratch) {
+UB_SMALL void ub_best_tags(const int8_t *logits, uint32_t tokens, uint32_t slots, const uint8_t *legal,
+                           uint8_t *scratch) {
   const uint32_t tags = 1 + 2 * slots;
   int16_t score[UB_MAX_TAGS]; /* of the best path that ends in each tag */
   uint32_t last = OUTSIDE;    /* the best of them */
@@ -170,7 +172,7 @@ static void decode_slots(const ub_agent *agent, const uint8_t *text, const ub_lo
   for (uint32_t i = 0; i < answer->slot_count; i++) answer->slots[i] = make_slot(agent, text, answer, &spans[i]);
 }
 
-void ub_decode(const ub_agent *agent, const uint8_t *text, const ub_logits *logits, ub_answer *answer) {
+UB_SMALL void ub_decode(const ub_agent *agent, const uint8_t *text, const ub_logits *logits, ub_answer *answer) {
   answer->slot_count = 0;
   decode_intent(agent, logits->classes, answer);
   if (answer->accepted) decode_slots(agent, text, logits, answer);

@@ -43,18 +43,20 @@ static const range *find(const range *ranges, uint32_t count, uint32_t code) {
 
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
 
+#define TO(from, to) (uint16_t)(65536 + (to) - (from)) /* an offset that goes back */
+
 /* Lower case where it is a matter of one code point to one, full-width forms to ASCII, any script's digits to 0-9. */
 static uint32_t fold(uint32_t c) {
   /* What is added, modulo 2^16. 0: 1 to what is even, upper case, 0 to what is odd; 1: the other way round */
   static const range offsets[] = {
-      {0xC0, 0xD6, 32},      {0xD8, 0xDE, 32},     {0x100, 0x12F, 0},    {0x132, 0x137, 0},    {0x139, 0x148, 1},
-      {0x14A, 0x177, 0},     {0x179, 0x17E, 1},    {0x1A0, 0x1A5, 0},    {0x1AF, 0x1B0, 1},    {0x1CD, 0x1DC, 1},
-      {0x1DE, 0x1EF, 0},     {0x1F8, 0x21F, 0},    {0x388, 0x38A, 37},   {0x391, 0x3A1, 32},   {0x3A3, 0x3AB, 32},
-      {0x400, 0x40F, 80},    {0x410, 0x42F, 32},   {0x460, 0x481, 0},    {0x48A, 0x4BF, 0},    {0x4D0, 0x52F, 0},
-      {0x531, 0x556, 48},    {0x1E00, 0x1E95, 0},  {0x1EA0, 0x1EFF, 0},
-      {0x130, 0x130, 0xFF39 /* i */},              {0x178, 0x178, 0xFF87},                     {0x18F, 0x18F, 202},
-      {0x386, 0x386, 38},    {0x38C, 0x38C, 64},   {0x38E, 0x38F, 63},   {0x3C2, 0x3C2, 0},    {0x1E9E, 0x1E9E, 0xE241},
-      {0x2019, 0x2019, 0xE00E /* ' */},            {0x2BC, 0x2BC, 0xFD6B /* ' */},             {0x2212, 0x2212, 0xDE1B /* - */},
+      {0xC0, 0xD6, 32},    {0xD8, 0xDE, 32},    {0x100, 0x12F, 0},   {0x132, 0x137, 0},   {0x139, 0x148, 1},
+      {0x14A, 0x177, 0},   {0x179, 0x17E, 1},   {0x1A0, 0x1A5, 0},   {0x1AF, 0x1B0, 1},   {0x1CD, 0x1DC, 1},
+      {0x1DE, 0x1EF, 0},   {0x1F8, 0x21F, 0},   {0x388, 0x38A, 37},  {0x391, 0x3A1, 32},  {0x3A3, 0x3AB, 32},
+      {0x400, 0x40F, 80},  {0x410, 0x42F, 32},  {0x460, 0x481, 0},   {0x48A, 0x4BF, 0},   {0x4D0, 0x52F, 0},
+      {0x531, 0x556, 48},  {0x1E00, 0x1E95, 0}, {0x1EA0, 0x1EFF, 0}, {0x18F, 0x18F, 202}, {0x386, 0x386, 38},
+      {0x38C, 0x38C, 64},  {0x38E, 0x38F, 63},  {0x3C2, 0x3C2, 0},
+      {0x130, 0x130, TO(0x130, 'i')},    {0x178, 0x178, TO(0x178, 0xFF)},   {0x1E9E, 0x1E9E, TO(0x1E9E, 0xDF)},
+      {0x2019, 0x2019, TO(0x2019, '\'')}, {0x2BC, 0x2BC, TO(0x2BC, '\'')},   {0x2212, 0x2212, TO(0x2212, '-')},
   };
   static const uint16_t zeros[] = {0x660, 0x6F0, 0x7C0, 0x966, 0x9E6, 0xA66, 0xAE6, 0xB66, 0xBE6, 0xC66,
                                    0xCE6, 0xD66, 0xDE6, 0xE50, 0xED0, 0xF20, 0x1040, 0x17E0, 0x1810};
@@ -164,14 +166,15 @@ enum { WORD = 1, PREFIX, SUFFIX, TRIGRAM, SHAPE, PHRASE };
 static uint32_t hash_start(uint32_t kind) { return 2166136261u ^ kind * 0x9E3779B1u; }
 static uint32_t hash_add(uint32_t hash, uint32_t c) { return (hash ^ c) * 16777619u; }
 
-static uint32_t hash_end(uint32_t hash) {
+static __attribute__((noinline)) uint32_t hash_end(uint32_t hash) {
   hash = (hash ^ hash >> 15) * 0x2C1B3C6Du;
   hash = (hash ^ hash >> 12) * 0x297A2D39u;
   return hash ^ hash >> 15;
 }
 
 /* Not in line: it has five callers. */
-static __attribute__((noinline)) uint32_t hash_run(uint32_t hash, const uint32_t *chars, uint32_t count) {
+static __attribute__((noinline)) uint32_t hash_run(uint32_t kind, const uint32_t *chars, uint32_t count) {
+  uint32_t hash = hash_start(kind);
   for (uint32_t i = 0; i < count; i++) hash = hash_add(hash, chars[i]);
   return hash;
 }
@@ -187,7 +190,8 @@ static uint32_t fold_token(const uint8_t *text, const ub_token *token, uint32_t 
   return count;
 }
 
-UB_SMALL uint32_t ub_pieces(const uint8_t *text, const ub_token *token, uint16_t first, uint16_t rows, uint16_t *pieces) {
+UB_SMALL uint32_t ub_pieces(const uint8_t *text, const ub_token *token, uint16_t first, uint16_t rows,
+                            uint16_t *pieces) {
   const uint32_t buckets = (uint32_t)rows - first;
   uint32_t chars[UB_WORD_CHARS + 2]; /* ^word$ */
   uint32_t *const word = chars + 1;
@@ -195,30 +199,31 @@ UB_SMALL uint32_t ub_pieces(const uint8_t *text, const ub_token *token, uint16_t
   uint32_t hashes[UB_MAX_PIECES - 1];
   uint32_t count = 0;
 
-  hashes[count++] = hash_run(hash_start(WORD), word, length);
+  hashes[count++] = hash_run(WORD, word, length);
   if (token->number) {
     for (uint32_t i = 0; i < length; i++)
       if (within(word[i], '0', '9')) word[i] = '0';
-    hashes[count++] = hash_run(hash_start(SHAPE), word, length);
+    hashes[count++] = hash_run(SHAPE, word, length);
   } else {
-    for (uint32_t n = 2; n <= 4 && n < length; n++) hashes[count++] = hash_run(hash_start(PREFIX), word, n);
-    for (uint32_t n = 2; n <= 4 && n < length; n++) hashes[count++] = hash_run(hash_start(SUFFIX), word + length - n, n);
+    for (uint32_t n = 2; n <= 4 && n < length; n++) hashes[count++] = hash_run(PREFIX, word, n);
+    for (uint32_t n = 2; n <= 4 && n < length; n++) hashes[count++] = hash_run(SUFFIX, word + length - n, n);
     chars[0] = '^';
     word[length] = '$';
     for (uint32_t i = 0; i < length && length > 1 && count < UB_MAX_PIECES - 1; i++)
-      hashes[count++] = hash_run(hash_start(TRIGRAM), chars + i, 3);
+      hashes[count++] = hash_run(TRIGRAM, chars + i, 3);
   }
   for (uint32_t i = 0; i < count; i++) pieces[i] = (uint16_t)(first + (uint32_t)((uint64_t)hash_end(hashes[i]) * buckets >> 32));
   return count;
 }
 
-UB_SMALL uint32_t ub_phrase_hash(const uint8_t *text, const ub_token *tokens, uint32_t from, uint32_t to, uint16_t slot) {
+UB_SMALL uint32_t ub_phrase_hash(const uint8_t *text, const ub_token *tokens, uint32_t from, uint32_t to,
+                                 uint16_t slot) {
   uint32_t hash = hash_add(hash_start(PHRASE), slot);
   for (uint32_t i = from; i < to; i++) {
-    uint32_t chars[UB_WORD_CHARS + 1]; /* and a space */
+    uint32_t chars[UB_WORD_CHARS];
     const uint32_t length = fold_token(text, &tokens[i], chars);
-    chars[length] = ' ';
-    hash = hash_run(hash, chars, length + 1);
+    for (uint32_t k = 0; k < length; k++) hash = hash_add(hash, chars[k]);
+    hash = hash_add(hash, ' ');
   }
   return hash_end(hash);
 }
