@@ -5,10 +5,9 @@
 #include "crc.h"
 #include "small.h"
 
-#define UB_TEXT_OF(number) #number
-#define UB_TEXT(number) UB_TEXT_OF(number)
-#define CRC_BYTES 6          /* " *8C1F" */
-#define SHORT_REPLY_BYTES 192 /* holds any error that has no seq */
+#define TEXT_OF(number) #number
+#define TEXT(number) TEXT_OF(number)
+#define CRC_BYTES 6 /* " *8C1F" */
 
 /* ---- Writing: text into a buffer that may be too small ---- */
 
@@ -53,7 +52,8 @@ static void put_number(writer *out, uint32_t number) {
 
 static void put_hex(writer *out, uint32_t number, uint32_t digits) {
   while (digits-- > 0) {
-    put(out, (uint8_t)"0123456789ABCDEF"[(number >> (4 * digits)) & 0xF]);
+    const uint32_t digit = number >> 4 * digits & 0xF;
+    put(out, (uint8_t)(digit < 10 ? '0' + digit : 'A' - 10 + digit));
   }
 }
 
@@ -78,13 +78,14 @@ static void put_string(writer *out, const void *bytes, size_t length) {
   put(out, '"');
   for (size_t i = 0; i < length; i++) {
     const uint8_t byte = ((const uint8_t *)bytes)[i];
-    if (byte < 0x20 || byte == 0x7F) {
-      put_bytes(out, "\\u00", 4);
-      put_hex(out, byte, 2);
+    const bool control = byte < 0x20 || byte == 0x7F;
+    if (control || byte == '"' || byte == '\\') {
+      put(out, '\\');
+    }
+    if (control) {
+      put(out, 'u');
+      put_hex(out, byte, 4);
     } else {
-      if (byte == '"' || byte == '\\') {
-        put(out, '\\');
-      }
       put(out, byte);
     }
   }
@@ -214,7 +215,8 @@ static ub_view agent_name(const ub_agent *agent) {
       if (byte == '"' && i > 0) {
         return (ub_view){name.bytes, i};
       }
-      if (!((lower >= 'a' && lower <= 'z') || (byte >= '0' && byte <= '9') || byte == '.' || byte == '_' || byte == '-')) {
+      const bool letter = lower >= 'a' && lower <= 'z', digit = byte >= '0' && byte <= '9';
+      if (!letter && !digit && byte != '.' && byte != '_' && byte != '-') {
         break;
       }
     }
@@ -290,17 +292,16 @@ static UB_SMALL fault parse(exchange *x) {
 }
 
 static UB_SMALL fault info(exchange *x) {
-  static const value none[9]; /* null and zeros: there is no agent */
   const ub_board *board = x->session->board;
   const ub_agent *agent = x->session->agent;
   const ub_view name = agent != NULL ? agent_name(agent) : (ub_view){NULL, 0};
   begin(x, '=');
-  put_format(&x->reply, "\"proto\":" UB_TEXT(UB_PROTOCOL_VERSION) ",\"fw\":\"" UB_FIRMWARE_VERSION "\",\"board\":%s",
+  put_format(&x->reply, "\"proto\":" TEXT(UB_PROTOCOL_VERSION) ",\"fw\":\"" UB_FIRMWARE_VERSION "\",\"board\":%s",
              &(value){.text = board->name});
   put_format(&x->reply,
              ",\"agent\":%v,\"crc\":\"%x\",\"bytes\":%u,\"intents\":%u,\"slots\":%u,\"positions\":%u,\"threshold\":%p,"
              "\"arena\":%u",
-             agent == NULL ? none
+             agent == NULL ? (value[9]){{0}} /* null and zeros */
                            : (value[]){{.bytes = name.bytes}, {name.length}, {agent->crc32}, {agent->length},
                                        {agent->labels.intents}, {agent->labels.slots}, {agent->encoder.positions},
                                        {agent->labels.threshold}, {agent->arena_bytes}});
@@ -323,7 +324,7 @@ static UB_SMALL fault selftest(exchange *x) {
     }
     if (ub_selftest(agent, i) != UB_OK) {
       reply(x, '!',
-            "\"error\":\"selftest\",\"message\":\"golden sentence %u of %u (counted from 0) gave other numbers\"",
+            "\"error\":\"selftest\",\"message\":\"golden sentence %u of %u (from 0) gave other numbers\"",
             (value[]){{i}, {golden}});
       return no_fault;
     }
@@ -367,7 +368,7 @@ static UB_SMALL fault update_state(exchange *x) {
 static UB_SMALL fault update_begin(exchange *x) {
   uint32_t numbers[2]; /* BYTES, CRC */
   if (!take(&x->text, "u 8", numbers) || x->text.length != 0) {
-    return (fault){"update", "expected /update begin BYTES CRC, the CRC-32 in 8 upper-case hexadecimal digits"};
+    return (fault){"update", "expected BYTES CRC, the CRC-32 in 8 upper-case hexadecimal digits"};
   }
   return answer_update(x, ub_update_begin(x->session->board->update, numbers[0], numbers[1]));
 }
@@ -408,12 +409,14 @@ static int32_t decode_base64(ub_view text, uint8_t *bytes, uint32_t capacity) {
   return (int32_t)length;
 }
 
+_Static_assert(UB_CHUNK_BYTES <= UB_MAX_REPLY, "a chunk is decoded where the reply will stand");
+
 static UB_SMALL fault update_data(exchange *x) {
-  uint8_t bytes[UB_CHUNK_BYTES];
+  uint8_t *bytes = x->reply.bytes;
   uint32_t offset;
-  const int32_t length = take(&x->text, "u ", &offset) ? decode_base64(x->text, bytes, sizeof bytes) : -1;
+  const int32_t length = take(&x->text, "u ", &offset) ? decode_base64(x->text, bytes, UB_CHUNK_BYTES) : -1;
   if (length < 0) {
-    return (fault){"update", "expected /update data OFFSET BASE64, at most 256 bytes"};
+    return (fault){"update", "expected OFFSET BASE64, at most 256 bytes"};
   }
   return answer_update(x, ub_update_data(x->session->board->update, offset, bytes, (uint32_t)length));
 }
@@ -442,14 +445,16 @@ static UB_SMALL fault update_activate(exchange *x) {
 
 static fault help(exchange *x);
 
-#define COMMAND(name, argument, run) {name argument, sizeof name - 1, sizeof argument > 1, run}
-
-static const struct {
-  const char *usage; /* as /help says it */
+typedef struct {
+  const char *usage; /* the name, and what stands for an argument */
   uint8_t name_length;
   bool has_argument;
   fault (*run)(exchange *x);
-} commands[] = {
+} command;
+
+#define COMMAND(name, argument, run) {name argument, sizeof name - 1, sizeof argument > 1, run}
+
+static const command commands[] = {
     COMMAND("/parse", " TEXT", parse),
     COMMAND("/info", "", info),
     COMMAND("/selftest", "", selftest),
@@ -461,12 +466,12 @@ static const struct {
     COMMAND("/help", "", help),
 };
 
-#define COMMANDS (sizeof commands / sizeof commands[0])
+static const command *const commands_end = commands + sizeof commands / sizeof commands[0];
 
 static UB_SMALL fault help(exchange *x) {
   begin(x, '=');
-  for (size_t i = 0; i < COMMANDS; i++) {
-    put_format(&x->reply, i == 0 ? "\"commands\":[%s" : ",%s", &(value){.text = commands[i].usage});
+  for (const command *c = commands; c < commands_end; c++) {
+    put_format(&x->reply, c == commands ? "\"commands\":[%s" : ",%s", &(value){.text = c->usage});
   }
   put(&x->reply, ']');
   end(x);
@@ -478,17 +483,17 @@ static fault answer(exchange *x) {
   if (line.length == 0 || line.bytes[0] != '/') {
     return parse(x);
   }
-  for (size_t i = 0; i < COMMANDS; i++) {
-    const uint32_t length = commands[i].name_length;
-    if (line.length < length || memcmp(line.bytes, commands[i].usage, length) != 0) {
+  for (const command *c = commands; c < commands_end; c++) {
+    const uint32_t length = c->name_length;
+    if (line.length < length || memcmp(line.bytes, c->usage, length) != 0) {
       continue;
     }
     x->text = (ub_view){line.bytes + length, line.length - length}; /* nothing, or a space and the argument */
-    if ((x->text.length == 0 || take(&x->text, " ", NULL)) && (commands[i].has_argument || x->text.length == 0)) {
-      return commands[i].run(x);
+    if ((x->text.length == 0 || take(&x->text, " ", NULL)) && (c->has_argument || x->text.length == 0)) {
+      return c->run(x);
     }
   }
-  return (fault){"command", "no such command; /help lists them, and /parse takes a prompt that begins with /"};
+  return (fault){"command", "no such command, see /help; a prompt that begins with / needs /parse"};
 }
 
 /* ---- Lines ---- */
@@ -523,11 +528,11 @@ static fault receive(exchange *x) {
       return crc_fault(session, "the CRC is wrong");
     }
   } else if (numbered) {
-    return crc_fault(session, "a line that begins with @ must end in a CRC");
+    return crc_fault(session, "a line with @ must end in a CRC");
   }
   x->has_seq = numbered && take(&x->text, "@u ", &x->seq);
   if (numbered && !x->has_seq) {
-    return (fault){"seq", "@ must be followed by a number up to 4294967295, a space and a request"};
+    return (fault){"seq", "expected @, a number up to 4294967295, a space and a request"};
   }
   return no_fault;
 }
@@ -545,11 +550,11 @@ static void answer_line(ub_session *session) {
   fault wrong = receive(&x);
   if (wrong.word != NULL) {
     /* The line has no seq, or none that can be trusted. The last reply is kept, so that its request can still be
-     * repeated after a line that was damaged on the way. */
-    uint8_t bytes[SHORT_REPLY_BYTES];
-    x.reply = (writer){bytes, sizeof bytes, 0, false};
+     * repeated after a line that was damaged on the way; this one takes the line's place. */
+    x.reply.bytes = session->line;
+    x.reply.capacity = sizeof session->line;
     fail(&x, wrong);
-    board->write(board->context, bytes, x.reply.length);
+    board->write(board->context, session->line, x.reply.length);
     return;
   }
 
@@ -590,19 +595,16 @@ static void take_line(ub_session *session) {
 }
 
 UB_SMALL void ub_session_start(ub_session *session, const ub_board *board, const ub_agent *agent, ub_status opened) {
-  uint8_t bytes[SHORT_REPLY_BYTES];
-  writer out = {bytes, sizeof bytes, 0, false};
+  writer out = {session->reply, sizeof session->reply, 0, false};
   const ub_view name = agent != NULL ? agent_name(agent) : (ub_view){(const uint8_t *)"none", 4};
-
   memset(session, 0, sizeof *session);
   session->board = board;
   session->agent = agent;
   session->opened = opened;
-
-  put_format(&out, "#hello proto=" UB_TEXT(UB_PROTOCOL_VERSION) " fw=" UB_FIRMWARE_VERSION " board=%t agent=%r crc=%x\n",
-             (value[]){{.text = board->name}, {.bytes = name.bytes}, {name.length},
-                       {agent != NULL ? agent->crc32 : 0}});
-  board->write(board->context, out.bytes, out.length);
+  put_format(&out,
+             "#hello proto=" TEXT(UB_PROTOCOL_VERSION) " fw=" UB_FIRMWARE_VERSION " board=%t agent=%r crc=%x\n",
+             (value[]){{.text = board->name}, {.bytes = name.bytes}, {name.length}, {agent != NULL ? agent->crc32 : 0}});
+  board->write(board->context, session->reply, out.length);
 }
 
 UB_SMALL void ub_session_feed(ub_session *session, const uint8_t *bytes, size_t length) {
