@@ -110,25 +110,7 @@ INLINE uint32_t stretch_end(const tile *t, const ub_block *x, uint32_t column) {
   return x->columns;
 }
 
-/* sums += weights x over one stretch of `columns`; words: of its first column. */
-INLINE void dot(uint32_t pairs, const int8_t *const row[ROWS], uint32_t columns, const uint32_t *words, tile_sums *sums) {
-  const int8_t *w0 = row[0], *w1 = row[1], *w2 = row[2], *w3 = row[3];
-  uint32_t lanes[ROWS][UB_BLOCK / 2];
-  UNROLL for (uint32_t r = 0; r < ROWS; r++)
-    UNROLL for (uint32_t p = 0; p < pairs; p++) lanes[r][p] = 0;
-  for (const int8_t *const end = w0 + columns; w0 != end; w0++, w1++, w2++, w3++, words += pairs) {
-    const int32_t w[ROWS] = {*w0, *w1, *w2, *w3};
-    UNROLL for (uint32_t p = 0; p < pairs; p++)
-      UNROLL for (uint32_t r = 0; r < ROWS; r++) lanes[r][p] += (uint32_t)w[r] * words[p];
-  }
-  UNROLL for (uint32_t r = 0; r < ROWS; r++)
-    UNROLL for (uint32_t p = 0; p < pairs; p++) {
-      const int32_t low = (int16_t)lanes[r][p];
-      sums->at[r][2 * p] += low;
-      sums->at[r][2 * p + 1] += (int32_t)(lanes[r][p] - (uint32_t)low) >> 16;
-    }
-}
-
+/* ub_dot(): sums += weights x over one stretch of `columns`; words: of its first column. */
 #if defined(__riscv) && __riscv_xlen == 32 && defined(__riscv_mul) && !defined(__riscv_32e)
 /* In assembly, because a tile takes every register that there is and GCC spills them: 12% fewer instructions. Lanes of
  * rows 0 to 3: s0-s3, s4-s7, s8-s11, a4-a7; rows: t0-t3; words: a2; end: a1; weights: t4-t6, ra. There is a loop for
@@ -206,6 +188,24 @@ __asm__(
     ".size ub_dot, . - ub_dot\n"
     ".popsection\n");
 #else
+INLINE void dot(uint32_t pairs, const int8_t *const row[ROWS], uint32_t columns, const uint32_t *words, tile_sums *sums) {
+  const int8_t *w0 = row[0], *w1 = row[1], *w2 = row[2], *w3 = row[3];
+  uint32_t lanes[ROWS][UB_BLOCK / 2];
+  UNROLL for (uint32_t r = 0; r < ROWS; r++)
+    UNROLL for (uint32_t p = 0; p < pairs; p++) lanes[r][p] = 0;
+  for (const int8_t *const end = w0 + columns; w0 != end; w0++, w1++, w2++, w3++, words += pairs) {
+    const int32_t w[ROWS] = {*w0, *w1, *w2, *w3};
+    UNROLL for (uint32_t p = 0; p < pairs; p++)
+      UNROLL for (uint32_t r = 0; r < ROWS; r++) lanes[r][p] += (uint32_t)w[r] * words[p];
+  }
+  UNROLL for (uint32_t r = 0; r < ROWS; r++)
+    UNROLL for (uint32_t p = 0; p < pairs; p++) {
+      const int32_t low = (int16_t)lanes[r][p];
+      sums->at[r][2 * p] += low;
+      sums->at[r][2 * p + 1] += (int32_t)(lanes[r][p] - (uint32_t)low) >> 16;
+    }
+}
+
 /* Functions of their own, so that registers are spent on nothing but the lanes. (For the same reason library.json keeps
  * GCC from scheduling instructions before it has allotted registers.) */
 #define DOT(pairs)                                                                                                     \
