@@ -59,8 +59,7 @@ uint32_t ub_packed_bytes(uint32_t columns) {
   return (chunks_of(columns) + columns * (UB_BLOCK / 2)) * (uint32_t)sizeof(uint32_t);
 }
 
-UB_SMALL ub_block ub_pack(uint8_t *arena, const int8_t *x, uint32_t stride, int32_t zero, uint32_t columns,
-                          uint32_t positions) {
+ub_block ub_pack(uint8_t *arena, const int8_t *x, uint32_t stride, int32_t zero, uint32_t columns, uint32_t positions) {
   const uint32_t pairs = (positions + 1) / 2, chunks = chunks_of(columns);
   uint32_t *const energy = (uint32_t *)(void *)arena, *const words = energy + chunks;
   uint32_t most = 0;
