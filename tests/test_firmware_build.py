@@ -1,5 +1,6 @@
 """What PlatformIO builds: the boards' start-up, images and sizes, and that all boards say the same."""
 
+import importlib
 import json
 import os
 import re
@@ -15,6 +16,8 @@ from elftools.elf.elffile import ELFFile
 
 from convert.bundle import read_sections
 
+sys.path.insert(0, str(ROOT / "firmware" / "platforms" / "bare"))
+size_report: Any = importlib.import_module("size_report")
 DROM, IROM, SRAM = 0x3C000000, 0x42000000, 0x3FC80000
 KB = 1024
 
@@ -266,6 +269,11 @@ def test_native_serves_the_agent(native_program: Path, bundle: Path) -> None:
 def test_what_is_no_utf8_is_refused(native_program: Path, bundle: Path) -> None:
     replies = talk(native_program, b"".join(line + b"\n" for line in INVALID), bundle).stdout.splitlines()[1:]
     assert [json.loads(reply[1:])["error"] for reply in replies] == ["utf8"] * len(INVALID)
+
+
+def test_the_agent_is_small(c3_elf: Path) -> None:
+    agent = size_report.agent_bytes(c3_elf.with_suffix(".map"))
+    assert 10 * KB < agent < 20.5 * KB, "code and constants of the library with protocol and update, linked"
 
 
 def test_native_and_simulated_c3_say_the_same(native_program: Path, bundle: Path, c3_elf: Path) -> None:
