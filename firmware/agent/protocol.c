@@ -301,7 +301,7 @@ static UB_SMALL fault info(exchange *x) {
   put_format(&x->reply,
              ",\"agent\":%v,\"crc\":\"%x\",\"bytes\":%u,\"intents\":%u,\"slots\":%u,\"positions\":%u,\"threshold\":%p,"
              "\"arena\":%u",
-             agent == NULL ? (value[9]){{0}} /* null and zeros */
+             agent == NULL ? (value[9]){{.bytes = NULL}} /* null and zeros */
                            : (value[]){{.bytes = name.bytes}, {name.length}, {agent->crc32}, {agent->length},
                                        {agent->labels.intents}, {agent->labels.slots}, {agent->encoder.positions},
                                        {agent->labels.threshold}, {agent->arena_bytes}});
