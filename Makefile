@@ -15,9 +15,10 @@
 #   SEED      of data, weights and order
 #   SEEDS     how often make benchmark trains every model
 #   LABELS    labelled sentences of every intent that make benchmark keeps (default: all)
-#   DATA_DIR  folder with local copies of public data sets, instead of downloading them; home learns from HWU64's and
-#             CLINC150's training text there what is no command (default: ../shared/data, if there is such a folder);
-#             a teacher labels the text of all of them where people wrote DATA and PRESET=large
+#   DATA_DIR  folder with local copies of public data sets, instead of downloading them; home learns from HWU64's,
+#             CLINC150's and SNIPS's training text there how people speak, to a home and otherwise (default:
+#             ../shared/data, if there is such a folder); a teacher labels the text of all of them where people wrote
+#             DATA and PRESET=large
 #   PYTHON    a Python 3.11, 3.12 or 3.13
 
 PRESET := default

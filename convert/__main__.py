@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from convert.options import Options
 from train.command_line import reporting
 from train.quiet import native_silence
 
@@ -25,10 +26,16 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("folder", type=Path, metavar="FOLDER", help="what python -m train wrote")
     top.add_argument("--name", help="the agent's name, up to 32 bytes (default: DATA-LANGUAGE)")
     top.add_argument(
-        "--most-loss", type=float, default=0.02, help="refuse if int8 gets this share of validation less exactly right"
+        "--most-loss",
+        type=float,
+        default=Options.most_loss,
+        help="refuse if int8 gets this share of validation less exactly right",
     )
     top.add_argument(
-        "--most-accepted", type=float, default=0.02, help="share of sentences out of scope that may be accepted"
+        "--most-accepted",
+        type=float,
+        default=Options.most_accepted,
+        help="share of sentences out of scope that may be accepted",
     )
     return top
 
@@ -44,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     console = Console(highlight=False, soft_wrap=True)
     with native_silence():
-        from convert.pipeline import Options, run
+        from convert.pipeline import run
 
     metrics = run(options.folder, Options(options.name, options.most_loss, options.most_accepted), console)
     show(metrics, console)

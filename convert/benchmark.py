@@ -31,6 +31,7 @@ from rich.console import Console
 from rich.table import Table
 
 from convert import report
+from convert.options import Options
 from convert.results import RESULTS, STEPS, Model, Results, effects_table, markdown, table
 from train import datasets
 from train.command_line import reporting, whole
@@ -246,7 +247,7 @@ def make_student(step: str, data: DataSet, plan: Plan, seed: int, folder: Path, 
     )
     # The benchmark is to show what int8 loses, so no loss is too much.
     metrics = conversion.run(
-        folder, conversion.Options(most_loss=1.0, most_accepted=plan.most_accepted, by_sentence=True), console
+        folder, Options(most_loss=1.0, most_accepted=plan.most_accepted, by_sentence=True), console
     )
     student, labels, _ = pipeline.load(folder)
     macs = student.shape.macs(positions_of([e.text for e in data.test or data.valid]))

@@ -7,7 +7,6 @@ import hashlib
 import importlib.metadata
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,7 @@ from convert.bundle import (
 from convert.calibration import Scored, calibrate
 from convert.diagnosis import diagnose, hear
 from convert.flatbuffer import Encoder, convert, operator_names, read_encoder
+from convert.options import Options
 from convert.reference import Reference, arena_bytes
 from convert.results import read_all
 from convert.rounding import activation_errors, logit_errors
@@ -54,20 +54,6 @@ CHECKED = 500
 """Sentences on which the firmware's code is compared with TFLite Micro, value for value."""
 FOLLOWED = 500
 """Sentences in which the rounding of every activation is followed."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """What is asked of the result."""
-
-    name: str | None = None
-    """Of the agent; ``None``: data set and language."""
-    most_loss: float = 0.02
-    """Refuse an int8 model whose exact match is more than this below the float one's."""
-    most_accepted: float = 0.02
-    """Share of validation sentences out of scope that the threshold may let through."""
-    by_sentence: bool = False
-    """The threshold counts every sentence alike, not the shares of those in and out of scope."""
 
 
 def run(folder: Path, options: Options, console: Console) -> dict[str, Any]:
