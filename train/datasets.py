@@ -93,11 +93,10 @@ def load(
     """Load a named data set, a folder of JSON lines, a folder of hassil YAML, or Rasa NLU YAML (file or
     folder).
 
-    data_dir: local copies of public sets (``data_dir/snips``, or ``data_dir`` is that folder); for ``home``,
-    sentences
-    of those found there that no home serves train rejection. language and size (training sentences) matter
-    only where
-    sentences are generated. cache_dir: where downloads are kept.
+    data_dir: local copies of public sets (``data_dir/snips``, or ``data_dir`` is that folder); ``home`` learns from the
+    training parts of those found there how people speak, to a home and otherwise, and holds out their validation
+    parts as ``people``. language and size (training sentences) matter only where sentences are generated.
+    cache_dir: where downloads are kept.
     Raises UserError for what is unknown, missing, empty or broken, and for a label that training lacks.
     """
     if name_or_path == "home":
