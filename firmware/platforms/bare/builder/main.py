@@ -32,7 +32,15 @@ env.Replace(
 )
 env.Append(
     ASPPFLAGS=[*machine, "-x", "assembler-with-cpp"],
-    CCFLAGS=[*machine, *library_flags, "-ffreestanding", "-ffunction-sections", "-fdata-sections"],
+    # -malign-data: no word of alignment for every string
+    CCFLAGS=[
+        *machine,
+        *library_flags,
+        "-malign-data=natural",
+        "-ffreestanding",
+        "-ffunction-sections",
+        "-fdata-sections",
+    ],
     # -n: no page alignment, or the ELF header lands in a segment that is loaded
     LINKFLAGS=[
         *machine,
