@@ -19,7 +19,8 @@ const int8_t *ub_embed(const ub_agent *agent, const uint8_t *text, const ub_toke
 /* Runs the encoder over `positions` embeddings that ub_embed() has left in the arena. */
 ub_logits ub_encode(const ub_agent *agent, uint32_t positions);
 
-/* The same from given embeddings int8_t[positions][E], which are copied into the arena first. */
+/* The same from given embeddings int8_t[positions][E], which are copied into the arena first and must not stand in it:
+ * the rows that they go to are cleared before. */
 ub_logits ub_encode_embeddings(const ub_agent *agent, const int8_t *embeddings, uint32_t positions);
 
 /* The second engine of firmware that has it (UB_TFLM, docs/boards.md): TFLite Micro itself, on the bundle's flatbuffer. */

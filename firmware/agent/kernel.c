@@ -163,7 +163,7 @@ __asm__(
     "  lw t0, 0(a0)\n  lw t1, 4(a0)\n  lw t2, 8(a0)\n  lw t3, 12(a0)\n"
     "  ub_clear s0, s4, s8, a4\n  ub_clear s1, s5, s9, a5\n  ub_clear s2, s6, s10, a6\n  ub_clear s3, s7, s11, a7\n"
     "  neg a0, a1\n  add a1, a1, t0\n"
-    "  andi a0, a0, 3\n  beqz a0, 1f\n" /* the loops begin a0 columns before the first, up to a multiple of four */
+    "  andi a0, a0, 3\n  beqz a0, 1f\n" /* the loops count from a0 columns before the first: none of those is read */
     "  sub t0, t0, a0\n  sub t1, t1, a0\n  sub t2, t2, a0\n  sub t3, t3, a0\n"
     "  mul t4, a0, a3\n  slli t4, t4, 2\n  sub a2, a2, t4\n"
     "1:\n"
