@@ -58,6 +58,8 @@ class Calibration:
     temperature: float
     threshold: float
     """0 … 1."""
+    others: float = 1.0
+    """How much other intents count against the best one, 0 … 1; out of scope counts in full."""
 
 
 def labels_section(labels: Labels, numeric_slots: Sequence[str], class_scale: float, calibration: Calibration) -> bytes:
@@ -76,6 +78,7 @@ def labels_section(labels: Labels, numeric_slots: Sequence[str], class_scale: fl
         slots=len(labels.slots),
         classes=len(labels.classes),
         threshold=round(calibration.threshold * 10000),
+        others=round(calibration.others * 256),
         intent_names=section.strings(labels.intents),
         slot_names=section.strings(labels.slots),
         implied=section.strings([json.dumps(dict(i), separators=(",", ":")) if i else "" for _, i in labels.classes]),

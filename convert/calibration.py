@@ -41,39 +41,51 @@ def fit_temperature(scored: Scored) -> float:
     return (low + high) / 2
 
 
-def best_intents(logits: np.ndarray, labels: Labels, temperature: float) -> tuple[np.ndarray, np.ndarray]:
+def best_intents(
+    logits: np.ndarray, labels: Labels, temperature: float, others: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Of logits [N, C] the best intents, int [N], and their scores, float64 [N], by firmware/agent/decode.c's rule.
 
-    The score weighs the best intent against "out of scope" alone: that another intent is nearly as likely does not make
-    a sentence less of a command. Without such a class all others are weighed against.
+    The score weighs the best intent against "out of scope", and ``others`` times against the other intents.
     """
     p = np.exp(log_softmax(logits / temperature))
     intent_of = np.array([-1 if i is None else i for i, _ in labels.classes])
     sums = np.stack([p[:, intent_of == i].sum(1) for i in range(len(labels.intents))], 1)
-    best, outside = sums.max(1), p[:, intent_of == -1]
-    against = outside.sum(1) if outside.size else 1 - best
+    best, outside = sums.max(1), p[:, intent_of == -1].sum(1)
+    against = outside + others * (1 - best - outside)
     return np.asarray(sums.argmax(1)), np.asarray(best / (best + against))
 
 
-def calibrate(scored: Scored, labels: Labels, most_accepted: float, *, by_sentence: bool = False) -> Calibration:
-    """Temperature and threshold.
+OTHERS = (1.0, 0.5, 0.25, 0.125, 0.0)
+"""Weights of other intents in the score that are tried. Where training had much that is out of scope, its class alone
+tells best what is no command; where it had little, that no intent stands out tells more."""
 
-    The threshold is the one at which fewest sentences are wrongly rejected or accepted, both shares counted alike, or
-    ``by_sentence`` every sentence, among those that accept at most ``most_accepted`` of what is out of scope. Without
-    such sentences everything is accepted.
+
+def calibrate(scored: Scored, labels: Labels, most_accepted: float, *, by_sentence: bool = False) -> Calibration:
+    """Temperature, threshold, and the weight of other intents in the score.
+
+    Weight and threshold are those at which fewest sentences are wrongly rejected or accepted, both shares counted
+    alike, or ``by_sentence`` every sentence, among those that accept at most ``most_accepted`` of what is out of scope.
+    Without such sentences everything is accepted.
     """
     temperature = fit_temperature(scored)
-    _, scores = best_intents(scored.logits, labels, temperature)
     inside = np.array([labels.classes[c][0] is not None for c in scored.classes])
     if inside.all() or not inside.any():
         return Calibration(temperature, 0.0)
-    candidates = np.arange(0, 10001) / 10000
-    rejected = np.searchsorted(np.sort(scores[inside]), candidates) / inside.sum()
-    accepted = 1 - np.searchsorted(np.sort(scores[~inside]), candidates) / (~inside).sum()
+    thresholds = np.arange(0, 10001) / 10000
     weight = (~inside).sum() / inside.sum() if by_sentence else 1.0
-    cost = np.where(accepted <= most_accepted, rejected + weight * accepted, 2 + weight + accepted)
-    best = np.flatnonzero(cost == cost.min())
-    return Calibration(temperature, float(candidates[best[len(best) // 2]]))
+
+    def cheapest(others: float) -> tuple[float, float]:
+        _, scores = best_intents(scored.logits, labels, temperature, others)
+        rejected = np.searchsorted(np.sort(scores[inside]), thresholds) / inside.sum()
+        accepted = 1 - np.searchsorted(np.sort(scores[~inside]), thresholds) / (~inside).sum()
+        cost = np.where(accepted <= most_accepted, rejected + weight * accepted, 2 + weight + accepted)
+        best = np.flatnonzero(cost == cost.min())
+        return float(cost.min()), float(thresholds[best[len(best) // 2]])
+
+    found = {others: cheapest(others) for others in OTHERS}
+    others = min(found, key=lambda o: found[o][0])
+    return Calibration(temperature, found[others][1], others)
 
 
 def risk_curve(scores: Sequence[float], inside: Sequence[bool]) -> list[tuple[float, float, float]]:

@@ -46,7 +46,9 @@ class Decoder:
         if heads is None:
             return Prediction(None, error="empty")
         logits = np.asarray(heads.classes, np.float64)
-        (intent,), (score,) = best_intents(logits[None], self.labels, self.calibration.temperature)
+        (intent,), (score,) = best_intents(
+            logits[None], self.labels, self.calibration.temperature, self.calibration.others
+        )
         if score < self.calibration.threshold:
             return Prediction(None)
         own = self._classes[intent]

@@ -119,6 +119,7 @@ def run(folder: Path, options: Options, console: Console) -> dict[str, Any]:
         "validation": {"sentences": len(usable), "float": floating, "int8": int8},
         "temperature": round(calibration.temperature, 4),
         "threshold": calibration.threshold,
+        "others": calibration.others,
     }
     tflm_arena = arena_bytes(flatbuffer)
     manifest = {

@@ -140,7 +140,7 @@ def test_float_logits_are_decoded_as_the_firmware_does(agent_folder: Path, bundl
     content = bundle.read_bytes()
     encoder, agent = read_encoder(read_sections(content)["flatbuffer"]), Agent(content)
     labels = Labels.from_json(json.loads((agent_folder / "student.json").read_text())["labels"])
-    decoder = Decoder(labels, Calibration(metrics["temperature"], metrics["threshold"]))
+    decoder = Decoder(labels, Calibration(metrics["temperature"], metrics["threshold"], metrics["others"]))
     data = datasets.load(str(agent_folder / pipeline.DATA), data_dir=None, cache_dir=agent_folder)
     examples = data.valid[:400]
     differ = []
@@ -226,7 +226,7 @@ def test_a_threshold_by_sentence_spares_the_many() -> None:
 
     def wrong(**how: bool) -> tuple[int, int]:
         calibration = calibrate(scored, labels, 0.4, **how)
-        accepted = best_intents(logits, labels, calibration.temperature)[1] >= calibration.threshold
+        accepted = best_intents(logits, labels, calibration.temperature, calibration.others)[1] >= calibration.threshold
         return int((~accepted[:3000]).sum()), int(accepted[3000:].sum())
 
     (rejected, accepted), (fewer, more) = wrong(), wrong(by_sentence=True)

@@ -242,7 +242,7 @@ def test_temperature_is_found(temperature: float) -> None:
 def test_threshold_lets_no_more_through_than_allowed(most: float) -> None:
     data = scored(LABELS, 5000, 1.0)
     calibration = calibrate(data, LABELS, most)
-    _, scores = best_intents(data.logits, LABELS, calibration.temperature)
+    _, scores = best_intents(data.logits, LABELS, calibration.temperature, calibration.others)
     outside = scores[data.classes == len(LABELS.classes) - 1]
     assert (outside >= calibration.threshold).mean() <= most
     assert 0 < calibration.threshold <= 1
@@ -253,24 +253,38 @@ def test_without_examples_out_of_scope_everything_is_accepted() -> None:
     assert calibrate(scored(labels, 500, 1.0), labels, 0.01).threshold == 0
 
 
-def test_the_score_leaves_other_intents_out() -> None:
-    likely_a, torn, outside = [5.0, -9.0, -9.0, 1.0], [5.0, 4.9, -9.0, 1.0], [-9.0, -9.0, -9.0, 5.0]
-    intents, scores = best_intents(np.array([likely_a, torn, outside]), LABELS, 1.0)
-    assert intents.tolist()[:2] == [0, 0]
-    assert scores[0] == pytest.approx(1 / (1 + math.exp(-4)))
-    assert scores[1] == pytest.approx(scores[0])
-    assert scores[2] < 1e-4
-    without = Labels.of([Example("a", "A"), Example("b", "B")])
-    assert best_intents(np.array([[5.0, 4.9]]), without, 1.0)[1][0] == pytest.approx(1 / (1 + math.exp(-0.1)))
+def test_other_intents_count_in_the_score_as_much_as_is_said() -> None:
+    likely, torn, outside = [5.0, -9.0, -9.0, 1.0], [5.0, 4.9, -9.0, 1.0], [-9.0, -9.0, -9.0, 5.0]
+    logits = np.array([likely, torn, outside])
+    for others in (0.0, 0.5, 1.0):
+        intents, scores = best_intents(logits, LABELS, 1.0, others)
+        assert intents.tolist()[:2] == [0, 0]
+        for score, other in zip(scores, (0.0, math.exp(-0.1), 1.0), strict=False):
+            assert score == pytest.approx(1 / (1 + math.exp(-4) + others * other), rel=1e-3)
+        assert scores[2] < 1e-4
+
+
+@pytest.mark.parametrize("told_by", ["out of scope", "no intent stands out"])
+def test_other_intents_count_where_that_tells_commands_from_the_rest(told_by: str) -> None:
+    rng = np.random.default_rng(1)
+    classes = rng.integers(0, 4, 4000)
+    logits = rng.normal(0, 1, (4000, 4))
+    command = classes < 3
+    logits[np.arange(4000)[command], classes[command]] += 8
+    if told_by == "out of scope":
+        logits[~command, 3] += 8
+        logits[command, (classes[command] + 1) % 3] += rng.uniform(0, 8, command.sum())
+    calibration = calibrate(Scored(logits, classes), LABELS, 0.05)
+    assert (calibration.others < 0.5) == (told_by == "out of scope")
 
 
 def test_the_chip_scores_by_the_same_rule(content: bytes, agent_folder: Path, sentences: list[str]) -> None:
     agent, labels = Agent(content), pipeline.load(agent_folder)[1]
     scale = read_encoder(read_sections(content)["flatbuffer"]).class_scale
-    temperature = read_manifest(content)["temperature"]
+    manifest = read_manifest(content)
     for text in sentences[:200]:
         logits = agent.encode(agent.embed(text))[0]
-        (intent,), (score,) = best_intents(logits[None] * scale, labels, temperature)
+        (intent,), (score,) = best_intents(logits[None] * scale, labels, manifest["temperature"], manifest["others"])
         answer = agent.parse(text)
         assert answer.intent == labels.intents[intent]
         assert answer.score == pytest.approx(score, abs=2e-3)

@@ -10,7 +10,7 @@
 
 _Static_assert(sizeof(ub_header) == 16, "layout");
 _Static_assert(sizeof(ub_section) == 12, "layout");
-_Static_assert(sizeof(ub_labels_header) == 40, "layout");
+_Static_assert(sizeof(ub_labels_header) == 44, "layout");
 _Static_assert(sizeof(ub_features_header) == 12, "layout");
 _Static_assert(sizeof(ub_matrix) == 32, "layout");
 _Static_assert(sizeof(ub_sum) == 20, "layout");
@@ -82,7 +82,8 @@ static bool open_labels(ub_agent *agent) {
   ub_labels_header *const labels = &agent->labels;
   if (!read_struct(section, 0, labels, sizeof *labels)) return false;
   if (labels->classes == 0 || labels->classes > UB_MAX_CLASSES || labels->intents > labels->classes ||
-      1 + 2 * (uint32_t)labels->slots > UB_MAX_TAGS || labels->threshold > 10000)
+      1 + 2 * (uint32_t)labels->slots > UB_MAX_TAGS || labels->threshold > 10000 ||
+      labels->others > 256)
     return false;
   const uint32_t mask_bytes = (labels->slots + 7u) / 8u;
   if (!string_table_holds(section, labels->intent_names, labels->intents) ||

@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 #define UB_MAGIC 0x42545455 /* "UTTB" */
-#define UB_VERSION 2
+#define UB_VERSION 3
 
 /* Section kinds. Each stands exactly once in a bundle. */
 #define UB_MANIFEST 1   /* JSON: name, languages, thresholds, provenance, metrics */
@@ -56,6 +56,8 @@ typedef struct {
   uint16_t slots;
   uint16_t classes;       /* outputs of the intent head: an intent with the slots that it implies, or out of scope */
   uint16_t threshold;     /* least score of an answer, in 1/10000 */
+  uint16_t others;        /* how much other intents count against the best one in the score, in 1/256, at most 256 */
+  uint16_t reserved;      /* 0 */
   uint32_t intent_names;  /* offset of a string table [intents] */
   uint32_t slot_names;    /* offset of a string table [slots] */
   uint32_t implied;       /* offset of a string table [classes]: a JSON object, or empty */

@@ -6,8 +6,8 @@
 /* ---- intent -------------------------------------------------------------------------------------------------- */
 
 /* Softmax over the classes with the calibrated temperature; the classes of one intent stand side by side and their
- * probabilities add up. The score weighs the best intent against "out of scope" alone, where there is such a class: that
- * another intent is nearly as likely does not make a sentence less of a command. */
+ * probabilities add up. The score weighs the best intent against "out of scope", and against other intents as much as the
+ * bundle says: that another one is nearly as likely need not make a sentence less of a command. */
 static void decode_intent(const ub_agent *agent, const int8_t *logits, ub_answer *answer) {
   const ub_labels_header *const labels = &agent->labels;
   const uint8_t *const section = agent->sections[UB_LABELS].bytes;
@@ -15,7 +15,6 @@ static void decode_intent(const ub_agent *agent, const int8_t *logits, ub_answer
   for (uint32_t c = 0; c < labels->classes; c++) most = logits[c] > most ? logits[c] : most;
 
   uint32_t total = 0, outside = 0, best = 0, sum = 0, likeliest = 0;
-  bool rejects = false; /* a class is out of scope */
   uint16_t likeliest_class = 0, current = UB_NONE;
   answer->intent = UB_NONE;
   answer->klass = 0;
@@ -25,7 +24,6 @@ static void decode_intent(const ub_agent *agent, const int8_t *logits, ub_answer
     total += p;
     if (intent == UB_NONE) {
       outside += p;
-      rejects = true;
       continue;
     }
     if (intent != current) current = intent, sum = 0, likeliest = 0, likeliest_class = (uint16_t)c;
@@ -37,7 +35,8 @@ static void decode_intent(const ub_agent *agent, const int8_t *logits, ub_answer
       answer->klass = likeliest_class;
     }
   }
-  const uint32_t weighed = best + (rejects ? outside : total - best);
+  const uint32_t others = (uint32_t)((uint64_t)(total - best - outside) * labels->others >> 8);
+  const uint32_t weighed = best + outside + others;
   answer->score = weighed ? (uint16_t)(((uint64_t)best * 10000 + weighed / 2) / weighed) : 0;
   answer->accepted = answer->intent != UB_NONE && answer->score >= labels->threshold;
 }
