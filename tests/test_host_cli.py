@@ -261,6 +261,8 @@ def test_boards() -> None:
 
 
 def test_interrupted() -> None:
+    # A shell lets what it starts in the background ignore SIGINT, and so would all that the tests start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with FakeAgent(silence) as fake:
         command = [sys.executable, "-m", "host", "ask", "hello", "--timeout", "30", "--board", fake.path]
         process = subprocess.Popen(command, cwd=PROJECT, stderr=subprocess.PIPE, text=True)
