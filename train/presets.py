@@ -60,7 +60,7 @@ class Preset:
 
 PRESETS = {
     "default": Preset(size=None, seen=1_800_000),
-    "quick": Preset(size=45_000, seen=180_000, distillation=Distillation(words=4_000)),
+    "quick": Preset(size=80_000, seen=320_000, distillation=Distillation(words=4_000)),
     # For the public benchmarks: a bundle of at most 300 KB.
     "large": Preset(
         size=None,
