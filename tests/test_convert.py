@@ -271,9 +271,8 @@ def test_other_intents_count_where_that_tells_commands_from_the_rest(told_by: st
     rows, command = np.arange(4000), classes < 3
     logits = rng.normal(0, 1, (4000, 4))
     logits[rows[command], classes[command]] += 5
-    if (
-        told_by == "out of scope"
-    ):  # its class is likelier than any intent, and of a command another intent often is, too
+    if told_by == "out of scope":
+        # Its class is likelier than any intent, and of a command another intent is often likely, too.
         logits[rows[command], (classes[command] + 1) % 3] += rng.choice([0, 5], command.sum())
         logits[~command] += (2, 0, 0, 3)
     calibration = calibrate(Scored(logits, classes), LABELS, 0.05)

@@ -204,7 +204,7 @@ def _load_home(data_dir: Path | None, language: str, seed: int, size: int | None
                 people += [known for e in public.valid if (known := _as_home_command(e, outside, language))]
                 sources.append(f"{name} ({public.provenance['licence']})")
     made = home.generate(language, seed, size, foreign, ", ".join(sources), list(dict.fromkeys(crowd)))
-    seen = {home.normal(example.text) for part in made.parts.values() for example in part}
+    seen = {home.normal(example.text) for part in made.parts.values() for example in part} if people else set()
     return DataSet(
         "home",
         language,

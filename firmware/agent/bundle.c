@@ -82,8 +82,7 @@ static bool open_labels(ub_agent *agent) {
   ub_labels_header *const labels = &agent->labels;
   if (!read_struct(section, 0, labels, sizeof *labels)) return false;
   if (labels->classes == 0 || labels->classes > UB_MAX_CLASSES || labels->intents > labels->classes ||
-      1 + 2 * (uint32_t)labels->slots > UB_MAX_TAGS || labels->threshold > 10000 ||
-      labels->others > 256)
+      1 + 2 * (uint32_t)labels->slots > UB_MAX_TAGS || labels->threshold > 10000 || labels->others > 256)
     return false;
   const uint32_t mask_bytes = (labels->slots + 7u) / 8u;
   if (!string_table_holds(section, labels->intent_names, labels->intents) ||
