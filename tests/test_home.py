@@ -76,11 +76,11 @@ def test_parts_share_no_text_and_no_open_words(english: home.Generated) -> None:
     assert not texts["train"] & texts["valid"]
     assert not texts["train"] & texts["test"]
     assert not texts["valid"] & texts["test"]
-    for held in ("valid", "test"):
-        for slot in ("area", "message", "search_query"):
-            seen, unseen = (_words(english.parts[part], slot) for part in ("train", held))
-            assert unseen
-            assert unseen.isdisjoint(seen), (held, slot, unseen & seen)
+    for slot in ("area", "message", "search_query"):
+        tested = _words(english.parts["test"], slot)
+        assert tested
+        for part in ("train", "valid"):
+            assert tested.isdisjoint(_words(english.parts[part], slot)), (part, slot)
 
 
 def _words(examples: list[Example], slot: str) -> set[str]:
@@ -152,8 +152,8 @@ def test_foreign_sentences_train_and_validate_rejection_but_do_not_test_it() -> 
 
 def test_crowd_sourced_commands_are_trained_and_validated_but_not_tested() -> None:
     lamp, slots = (("domain", "light"),), (Slot("area", 20, 24),)
-    crowd = [Example(f"zumbrate in 1 of my hall {n}", "HassTurnOn", slots, lamp) for n in range(100, 140)]
-    made = home.generate("en", seed=1, size=4000, crowd=crowd)
+    crowd = [Example(f"zumbrate in 1 of my hall {n}", "HassTurnOn", slots, lamp) for n in range(100, 400)]
+    made = home.generate("en", seed=1, size=8000, crowd=crowd)
     texts = {part: [e for e in examples if "of my hall" in e.text.lower()] for part, examples in made.parts.items()}
     assert len(texts["train"]) > 2 * len(texts["valid"]) > 0
     assert not texts["test"]
@@ -161,6 +161,23 @@ def test_crowd_sourced_commands_are_trained_and_validated_but_not_tested() -> No
         assert (example.intent, example.implied) == ("HassTurnOn", lamp)
         assert [slot.slot for slot in example.slots] == ["area"]
     assert {home.normal(e.text) for e in texts["train"]}.isdisjoint(home.normal(e.text) for e in texts["valid"])
+
+
+def test_own_sentences_are_labelled_as_templates_are() -> None:
+    known: dict[object, set[str]] = {}
+    for template in home.in_scope_templates("en"):
+        known.setdefault((template.intent, template.implied), set()).update(template.slots)
+    told = home.own_sentences("en")
+    assert len({home.normal(example.text) for example in told}) == len(told)
+    for example in told:
+        if example.intent is not None:
+            assert (example.intent, example.implied) in known, example
+            assert {slot.slot for slot in example.slots} <= known[example.intent, example.implied], example
+        for slot in example.slots:
+            around = example.text[slot.start - 1 : slot.start] + example.text[slot.end : slot.end + 1]
+            assert not any(letter.isalnum() for letter in around), example
+    assert sum(example.intent is not None for example in told) > 1000
+    assert not home.own_sentences("de")
 
 
 @pytest.mark.parametrize("language", get_languages())

@@ -45,6 +45,11 @@ class Example:
     implied: tuple[tuple[str, str], ...] = ()
     """Slots that the intent carries without a word for them, sorted; an object in JSON."""
 
+    @property
+    def slot_texts(self) -> list[str]:
+        """The words of each slot, in lowercase."""
+        return [self.text[slot.start : slot.end].lower() for slot in self.slots]
+
 
 def read_jsonl(path: Path) -> list[Example]:
     """Read examples; blank lines are skipped.

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from importlib.metadata import version
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -25,7 +26,7 @@ from rich.progress import Progress
 
 from train import augment
 from train.errors import UserError
-from train.examples import Example, Slot, Value
+from train.examples import Example, Slot, Value, read_jsonl
 from train.home import english, outside
 from train.home.lexicon import Lexicon, Part
 from train.home.lexicon import load as load_lexicon
@@ -52,9 +53,9 @@ SIZES: dict[Part, int] = {"train": 200_000, "valid": 3_000, "test": 3_000}
 OUT_OF_SCOPE: dict[Part, float] = {"train": 0.28, "valid": 0.3, "test": 0.2}
 """Share of sentences that are out of scope."""
 CROWD_COPIES = 24
-"""How often a crowd-sourced command is written differently in training ..."""
+"""How often a command that somebody said is written differently in training, at most ..."""
 CROWD_SHARE = 0.33
-"""... and the most that they are of its sentences."""
+"""... for they are at most this share of its sentences."""
 HELD_OUT_TEMPLATES = 0.06
 """Share of templates kept for validation, and again for test."""
 TEMPERATURE = 0.5
@@ -92,14 +93,21 @@ def generate(
 
     size: training sentences (default 200,000); validation and test have a tenth of it, at most 3,000.
     foreign: sentences known to be out of scope; foreign_source: where they are from.
-    crowd: commands as people wrote them. Of both a tenth goes to validation, the others to training, none to test.
+    crowd: commands as people wrote them. Of both, and of our own sentences, a tenth goes to validation, the others to
+    training, none to test.
     The same arguments give the same sentences. Raises UserError for an unknown language.
     """
     templates, rejects = in_scope_templates(language), out_of_scope_templates(language)
+    held_out = frozenset().union(*(load_lexicon(language)[part].texts for part in ("valid", "test")))
+    told = [example for example in own_sentences(language) if held_out.isdisjoint(example.slot_texts)]
+    commands = [*crowd, *(example for example in told if example.intent)]
+    strangers = [*foreign, *(example.text for example in told if not example.intent)]
     skip_words = [word for word in (get_intents(language) or {}).get("skip_words") or () if not is_template(word)]
-    made = _generate(templates, rejects, language, skip_words, seed, size, foreign, crowd, _phrasing_names(language))
+    names = _phrasing_names(language)
+    made = _generate(templates, rejects, language, skip_words, seed, size, strangers, commands, names)
     made.provenance.update(
         data="home",
+        own_sentences=len(told),
         out_of_scope_text={"source": foreign_source, "sentences": len(foreign)},
         crowd_sourced_commands=len(crowd),
         packages={name: version(name) for name in ("home-assistant-intents", "hassil", "unicode-rbnf")},
@@ -201,6 +209,13 @@ def out_of_scope_templates(language: str) -> tuple[Template, ...]:
     if language == "en":
         document["intents"]["impossible"] = {"data": [{"sentences": list(outside.IMPOSSIBLE)}]}
     return tuple(replace(template, intent=None, implied=()) for template in parse(document, "out of scope"))
+
+
+@lru_cache(maxsize=2)
+def own_sentences(language: str) -> tuple[Example, ...]:
+    """Commands, and what is none, that were written one by one for a language: as people talk, not as templates do."""
+    path = Path(str(files(__package__))) / "sentences" / f"{language}.jsonl"
+    return tuple(read_jsonl(path)) if path.is_file() else ()
 
 
 @lru_cache(maxsize=2)
@@ -468,7 +483,7 @@ def _crowd_part(text: str) -> Part:
 def _people(maker: _Maker, crowd: Sequence[Example], most: int, advance: Callable[[], None]) -> list[Example]:
     """A part's share of crowd-sourced commands: as they are for validation, in several writings for training."""
     mine = [example for example in crowd if _crowd_part(example.text) == maker.part]
-    copies = CROWD_COPIES if maker.part == "train" else 1
+    copies = max(1, min(CROWD_COPIES, most // max(1, len(mine)))) if maker.part == "train" else 1
     found: dict[str, Example] = {}
     for example in maker.rng.sample(mine, min(len(mine), most // copies)):
         slots = tuple(maker.valued(slot, example.text) for slot in example.slots)

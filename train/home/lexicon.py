@@ -3,7 +3,8 @@ another's.
 
 ``lexica/<language>.yaml`` holds hassil templates. All texts that they stand for are written out, ordered by
 a hash and
-cut 80/10/10 into training, validation and test, so that the same text is in the same part whatever the seed.
+cut 80/10/10 into training, validation and test, so that the same text is in the same part whatever the seed. Rare texts
+are training's alone: from them it learns what a name looks like, while the others measure it by what most homes have.
 """
 
 import hashlib
@@ -29,6 +30,8 @@ Part = Literal["train", "valid", "test"]
 DOMAIN_WEIGHTS = {"light": 4.0, "switch": 2.5, "media_player": 2.0, "fan": 1.5, "climate": 1.5}
 """How often a name is of a domain where several will do; 1 for the others."""
 
+RARE = 0.4
+"""How often training draws a rare text, to once that it draws another."""
 RECOMBINED = 0.25
 """Share of training's short texts that are the beginning of one and the last word of another: "front kitchen"."""
 WHOLE = frozenset(("person", "message", "search_query", "timer_command"))
@@ -100,15 +103,18 @@ class Weighted:
     """Texts that must not come out; ``None``: only texts of the groups do."""
 
     @classmethod
-    def of(cls, groups: Groups, reserved: frozenset[str] | None = None) -> "Weighted":
+    def of(cls, groups: Groups, rare: Iterable[str] = (), reserved: frozenset[str] | None = None) -> "Weighted":
         """Cumulative weights by the root of each group's size, so that long lines do not drown short ones.
 
+        rare: texts drawn ``RARE`` times as often as those of all groups.
         reserved: given for training, where now and then a text is made of two (Jia and Liang 2016), unless reserved.
         """
         total, weights = 0.0, []
         for group in groups:
             total += len(group) ** 0.5
             weights.append(total)
+        if uncommon := tuple(rare):
+            groups, weights = (*groups, uncommon), [*weights, total * (1 + RARE)]
         return cls(groups, tuple(weights), reserved)
 
     def choose(self, rng: random.Random) -> str:
@@ -140,6 +146,12 @@ class Lexicon:
 
     lists: Mapping[str, Weighted]
     names: Mapping[str, NameWords]
+
+    @property
+    def texts(self) -> set[str]:
+        """All that stands in its lists and all names that stand alone."""
+        chosen = (*self.lists.values(), *(words.heads for words in self.names.values()))
+        return {text for words in chosen for group in words.groups for text in group}
 
     def text(self, list_name: str, rng: random.Random) -> str:
         """A text of an open list; one that the lexicon lacks is filled like a message."""
@@ -185,40 +197,52 @@ def load(language: str) -> dict[Part, Lexicon]:
 def _load(file: str) -> dict[Part, Lexicon]:
     text = (files(__package__) / "lexica" / file).read_text(encoding="utf-8")
     document: dict[str, Any] = yaml.safe_load(text)
+    names, rare = document.pop("names"), document.pop("rare", {})
     written: dict[str, Groups] = {}
-    for key, templates in document.items():
-        if key != "names":
-            written[key] = expand(templates, {name: sum(texts, ()) for name, texts in written.items()}, key)
-    persons = {"person": sum(written["person"], ())}
-    names = {domain: expand(entry["heads"], persons, domain) for domain, entry in document["names"].items()}
-    areas = {text for group in written["area"] for text in group}
-    parts: dict[Part, Lexicon] = {}
-    lists = {key: split(groups, key) for key, groups in written.items()}
+    uncommon: dict[str, Groups] = {}
+    for lists, texts in ((document, written), (rare, uncommon)):
+        for key, templates in lists.items():
+            texts[key] = expand(templates, {name: sum(groups, ()) for name, groups in texts.items()}, key)
+    areas = {text for texts in (written, uncommon) for group in texts.get("area", ()) for text in group}
 
-    def weighted(cut: dict[Part, Groups], part: Part) -> Weighted:
-        held_out = frozenset(text for other in ("valid", "test") for group in cut[other] for text in group)
-        return Weighted.of(cut[part], held_out if part == "train" else None)
-
-    heads = {}
-    for domain, groups in names.items():
-        entry = document["names"][domain]
+    def heads_of(domain: str, key: str, texts: Mapping[str, Groups]) -> Groups:
+        entry = names[domain]
         classes = {*entry.get("generics", ()), *entry.get("classes", ())}
-        kept = tuple(tuple(head for head in group if not _is_area_and_class(head, areas, classes)) for group in groups)
-        heads[domain] = split(kept, f"names/{domain}")
-    part: Part
-    for part in ("train", "valid", "test"):
-        parts[part] = Lexicon(
-            {key: Weighted.of(cut[part]) if key in WHOLE else weighted(cut, part) for key, cut in lists.items()},
+        groups = expand(entry.get(key, ()), {"person": sum(texts.get("person", ()), ())}, domain)
+        return tuple(tuple(head for head in group if not _is_area_and_class(head, areas, classes)) for group in groups)
+
+    def weighted(groups: Groups, more: Groups, salt: str) -> dict[Part, Weighted]:
+        cut = split(groups, salt)
+        held_out = frozenset(text for part in ("valid", "test") for group in cut[part] for text in group)
+        common = frozenset(sum(groups, ()))
+        unseen = dict.fromkeys(text for group in more for text in group if text not in common)
+        whole = salt in WHOLE
+        return {
+            "train": Weighted.of(cut["train"], unseen, None if whole else held_out),
+            "valid": Weighted.of(cut["valid"]),
+            "test": Weighted.of(cut["test"]),
+        }
+
+    lists_by_part = {key: weighted(groups, uncommon.get(key, ()), key) for key, groups in written.items()}
+    heads_by_part = {
+        domain: weighted(heads_of(domain, "heads", written), heads_of(domain, "rare", uncommon), f"names/{domain}")
+        for domain in names
+    }
+    parts: tuple[Part, ...] = ("train", "valid", "test")
+    return {
+        part: Lexicon(
+            {key: by_part[part] for key, by_part in lists_by_part.items()},
             {
                 domain: NameWords(
-                    weighted(heads[domain], part),
-                    sum(expand(document["names"][domain].get("compounds", ()), {}, domain), ()),
-                    tuple(document["names"][domain].get("generics", ())),
+                    by_part[part],
+                    sum(expand(names[domain].get("compounds", ()), {}, domain), ()),
+                    tuple(names[domain].get("generics", ())),
                 )
-                for domain in names
+                for domain, by_part in heads_by_part.items()
             },
         )
-    return parts
+        for part in parts
+    }
 
 
 def _is_area_and_class(head: str, areas: set[str], classes: set[str]) -> bool:
