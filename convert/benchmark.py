@@ -240,7 +240,9 @@ def make_student(step: str, data: DataSet, plan: Plan, seed: int, folder: Path, 
         replace(data, test=[]),  # what is measured in the end has no business there
         folder,
         preset=replace(plan.preset, distillation=lesson),
-        schedule=Schedule(epochs=plan.epochs, weight_decay=plan.preset.weight_decay, seed=seed),
+        schedule=Schedule(
+            epochs=plan.epochs, weight_decay=plan.preset.weight_decay, dropout=plan.preset.dropout, seed=seed
+        ),
         console=console,
         teacher=None if step == "labels" else plan.teacher,
         budget=(plan.budget or half_encoder(data, plan.preset)) if step == "pruned" else None,

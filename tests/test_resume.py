@@ -76,7 +76,15 @@ def test_a_checkpoint_of_another_run_is_passed_over(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"seed": 2}, {"epochs": 4}, {"learning_rate": 1e-3}, {"weight_decay": 0.1}, {"quantized_share": 0.5}]
+    "change",
+    [
+        {"seed": 2},
+        {"epochs": 4},
+        {"learning_rate": 1e-3},
+        {"weight_decay": 0.1},
+        {"dropout": 0.0},
+        {"quantized_share": 0.5},
+    ],
 )
 def test_another_schedule_is_another_run(change: dict[str, Any]) -> None:
     assert digest((SCHEDULE, np.zeros(3))) != digest((replace(SCHEDULE, **change), np.zeros(3)))

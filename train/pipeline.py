@@ -90,7 +90,7 @@ def run(
         lexical, soft = None, None
         if teacher:
             lexical, soft = _distil(teacher, data, labels, vocabulary, preset, schedule, progress, console)
-        student = Student(sizes, seed=schedule.seed)
+        student = Student(sizes, dropout=schedule.dropout, seed=schedule.seed)
         pieces = vocabulary.pieces()
         told = (sizes, schedule, budget, labels, train_data, valid_data, pieces, lexical, soft)
         checkpoint = Checkpoint(out / CHECKPOINT, digest(told))

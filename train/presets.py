@@ -50,6 +50,9 @@ class Preset:
     weight_decay: float = 0.05
     """Of :class:`train.training.Schedule`. On home's validation part, two seeds: half a point more of intents and of
     intents with all slots."""
+    dropout: float = 0.04
+    """Of :class:`train.training.Schedule`. Home's student is too small to learn all of its sentences by heart: with 0.1
+    it is right on 90.6% of the commands that it was trained on, and on fewer of people's, by 3 to 5 in a hundred."""
     distillation: Distillation = Distillation()
     tuning: Tuning = Tuning()
 
@@ -59,7 +62,7 @@ class Preset:
 
 
 PRESETS = {
-    "default": Preset(size=None, seen=1_800_000),
+    "default": Preset(size=None, seen=2_700_000),
     "quick": Preset(size=80_000, seen=320_000, distillation=Distillation(words=4_000)),
     # For the public benchmarks: a bundle of at most 300 KB.
     "large": Preset(
@@ -67,6 +70,7 @@ PRESETS = {
         seen=500_000,
         shape={"rows": 5120, "embed": 40, "width": 96, "heads": (6, 6), "hidden": (128, 128)},
         weight_decay=0.0,  # 0.02 and 0.1 gave nothing on SNIPS
+        dropout=0.1,
         distillation=Distillation(sentences=50_000),
         tuning=Tuning(examples=20_000, epochs=6, learning_rate=1.5e-4, frozen_layers=0),
     ),

@@ -147,7 +147,7 @@ class Trainer:
             prune = Pruner(shape, budget, self.price, train_data, pieces, lambda line: None, seed=seed)
         epochs: list[Epoch] = []
         student = train(
-            Student(shape, seed=self.schedule.seed),
+            Student(shape, dropout=self.schedule.dropout, seed=self.schedule.seed),
             train_data,
             valid_data,
             pieces,

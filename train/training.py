@@ -40,6 +40,8 @@ class Schedule:
     weight_decay: float = 0.0
     """What every step takes off the matrices, as a share of them and of the learning rate (Loshchilov and Hutter
     2019)."""
+    dropout: float = 0.1
+    """Share of activations, and of words' own pieces, that are dropped."""
     quantized_share: float = 0.35
     """Last part of training in which activations and weights are rounded."""
     class_smoothing: float = 0.02
