@@ -54,7 +54,7 @@ OUT_OF_SCOPE: dict[Part, float] = {"train": 0.28, "valid": 0.3, "test": 0.2}
 """Share of sentences that are out of scope."""
 CROWD_COPIES = 24
 """How often a command that somebody said is written differently in training, at most ..."""
-CROWD_SHARE = 0.33
+CROWD_SHARE = 0.4
 """... for they are at most this share of its sentences."""
 HELD_OUT_TEMPLATES = 0.06
 """Share of templates kept for validation, and again for test."""
