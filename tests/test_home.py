@@ -113,6 +113,15 @@ def _check_disjoint(lists: list[lexicon.Weighted]) -> None:
     assert sum(map(len, texts)) == len(set.union(*texts))
 
 
+def test_rare_texts_are_drawn_now_and_then() -> None:
+    words = lexicon.Weighted.of((("kitchen", "hall"), ("garage",)), ["snug", "inglenook"])
+    rng = random.Random(1)
+    rare = sum(words.choose(rng) in ("snug", "inglenook") for _ in range(4000)) / 4000
+    assert abs(rare - lexicon.RARE / (1 + lexicon.RARE)) < 0.03
+    train, *held = (part.texts for part in lexicon.load("en").values())
+    assert len(train) > 10 * max(map(len, held)), "rare ones are training's"
+
+
 def test_names_fit_their_domain() -> None:
     domains: dict[str, set[str]] = {}
     for part in lexicon.load("en").values():
