@@ -56,6 +56,7 @@ CROWD_COPIES = 24
 """How often a command that somebody said is written differently in training, at most ..."""
 CROWD_SHARE = 0.4
 """... for they are at most this share of its sentences."""
+HELD_OUT: tuple[Part, ...] = ("valid", "test")
 HELD_OUT_TEMPLATES = 0.06
 """Share of templates kept for validation, and again for test."""
 TEMPERATURE = 0.5
@@ -98,16 +99,12 @@ def generate(
     The same arguments give the same sentences. Raises UserError for an unknown language.
     """
     templates, rejects = in_scope_templates(language), out_of_scope_templates(language)
-    held_out = frozenset().union(*(load_lexicon(language)[part].texts for part in ("valid", "test")))
-    told = [example for example in own_sentences(language) if held_out.isdisjoint(example.slot_texts)]
-    commands = [*crowd, *(example for example in told if example.intent)]
-    strangers = [*foreign, *(example.text for example in told if not example.intent)]
     skip_words = [word for word in (get_intents(language) or {}).get("skip_words") or () if not is_template(word)]
     names = _phrasing_names(language)
-    made = _generate(templates, rejects, language, skip_words, seed, size, strangers, commands, names)
+    told = own_sentences(language)
+    made = _generate(templates, rejects, language, skip_words, seed, size, foreign, crowd, told, names)
     made.provenance.update(
         data="home",
-        own_sentences=len(told),
         out_of_scope_text={"source": foreign_source, "sentences": len(foreign)},
         crowd_sourced_commands=len(crowd),
         packages={name: version(name) for name in ("home-assistant-intents", "hassil", "unicode-rbnf")},
@@ -127,7 +124,7 @@ def generate_from(document: Mapping[str, Any], name: str, seed: int, size: int |
     if not templates:
         raise UserError(f"{name}: has no sentences; expected intents with data and sentences")
     skip_words = [word for word in document.get("skip_words") or () if not is_template(word)]
-    made = _generate(templates, [], language, skip_words, seed, size, (), ())
+    made = _generate(templates, [], language, skip_words, seed, size, (), (), ())
     made.provenance.update(data=name, packages={name: version(name) for name in ("hassil", "unicode-rbnf")})
     return made
 
@@ -141,9 +138,18 @@ def _generate(
     size: int | None,
     foreign: Sequence[str],
     crowd: Sequence[Example],
+    told: Sequence[Example],
     name_lists: Container[str] = (),
 ) -> Generated:
     lexica = load_lexicon(language)
+    held_out = {
+        part: {text for text in lexica[part].texts | _held_out_values(templates, part, name_lists) if " " in text}
+        for part in HELD_OUT
+    }
+    reserved: dict[Part, set[str]] = {"train": set.union(*held_out.values()), "valid": held_out["test"], "test": set()}
+    told = [example for example in told if reserved["train"].isdisjoint(example.slot_texts)]
+    crowd = [*crowd, *(example for example in told if example.intent)]
+    foreign = [*foreign, *(example.text for example in told if not example.intent)]
     values, numeric = value_tables(templates, language)
     size = size or SIZES["train"]
     by_part = hold_out(templates, random.Random(f"{seed}/templates"))
@@ -153,12 +159,12 @@ def _generate(
     seen: set[str] = set()
     with Progress(transient=True) as progress:
         part: Part
-        for part in ("train", "valid", "test"):
+        for part in ("train", *HELD_OUT):
             total = size if part == "train" else max(20, min(SIZES[part], size // 10))
             rejected = round(total * OUT_OF_SCOPE[part])
             advance = partial(progress.advance, progress.add_task(f"{language} {part}", total=total))
             rng = random.Random(f"{seed}/{language}/{part}")
-            maker = _Maker(language, lexica[part], values, skip_words, part, rng, adjacent)
+            maker = _Maker(language, lexica[part], values, skip_words, part, rng, adjacent, reserved[part])
             worded = [restrict_lists(template, part, name_lists) for template in by_part[part]]
             people = _people(maker, crowd, round(total * CROWD_SHARE), advance)
             known = seen | {normal(example.text) for example in people}
@@ -171,10 +177,15 @@ def _generate(
             seen.update(normal(example.text) for example in parts[part])
     known_labels = {example.intent for example in parts["train"]}
     known_labels |= {slot.slot for example in parts["train"] for slot in example.slots}
-    for part in ("valid", "test"):  # few sentences may miss a rare label in training
+    for part in HELD_OUT:  # few sentences may miss a rare label in training
         parts[part] = [e for e in parts[part] if known_labels.issuperset((e.intent, *(s.slot for s in e.slots)))]
     sources = Counter(template.source for template in (*templates, *rejects))
-    provenance = {"language": language, "seed": seed, "templates": dict(sorted(sources.items()))}
+    provenance = {
+        "language": language,
+        "seed": seed,
+        "templates": dict(sorted(sources.items())),
+        "own_sentences": len(told),
+    }
     return Generated(parts, values, sorted(numeric), provenance)
 
 
@@ -256,7 +267,7 @@ def hold_out(templates: Sequence[Template], rng: random.Random) -> dict[Part, li
         for index in order:
             template = templates[index]
             kin, label = _kin(template), (template.intent, template.implied)
-            part: Part = min(("valid", "test"), key=lambda part: (per_class[part, label], len(held[part])))
+            part: Part = min(HELD_OUT, key=lambda part: (per_class[part, label], len(held[part])))
             if len(held[part]) >= wanted or index in taken or per_class[part, label] >= limit:
                 continue
             uses = [(template.intent, use) for use in template.words | template.lists]
@@ -295,16 +306,27 @@ def restrict_lists(template: Template, part: Part, lists: Container[str] | None 
         if isinstance(node, AnyOrder):
             return AnyOrder(tuple(map(restrict, node.items)))
         if isinstance(node, Closed) and (lists is None or node.list_name in lists) and len(node.values) >= 5:
-            ordered = sorted(node.values, key=lambda item: _digest(node.list_name, repr(item[0])))
-            held = max(1, len(ordered) // 10)
-            cut: dict[Part, list[tuple[Node, Value | None]]]
-            cut = {"valid": ordered[:held], "test": ordered[held : 2 * held], "train": ordered[2 * held :]}
-            return replace(node, values=tuple(cut[part]))
+            return replace(node, values=_values_of(node, part))
         return node
 
     if lists is not None and not any(name in lists for name in template.lists):
         return template
     return replace(template, node=restrict(template.node))
+
+
+def _values_of(node: Closed, part: Part) -> tuple[tuple[Node, Value | None], ...]:
+    """The values of a list that belong to a part."""
+    ordered = sorted(node.values, key=lambda item: _digest(node.list_name, repr(item[0])))
+    held = max(1, len(ordered) // 10)
+    first, last = {"valid": (0, held), "test": (held, 2 * held), "train": (2 * held, len(ordered))}[part]
+    return tuple(ordered[first:last])
+
+
+def _held_out_values(templates: Iterable[Template], part: Part, lists: Container[str]) -> set[str]:
+    """The texts in some lists of templates that only validation or test has."""
+    nodes = {n.list_name: n for t in templates for n in slot_nodes(t.node) if isinstance(n, Closed)}
+    cut = [_values_of(n, part) for name, n in nodes.items() if name in lists and len(n.values) >= 5]
+    return {text for values in cut for words, _ in values for text in _texts(words)}
 
 
 def _digest(*words: str) -> bytes:
@@ -387,6 +409,7 @@ class _Maker:
         part: Part,
         rng: random.Random,
         adjacent: frozenset[str | None],
+        reserved: set[str],
     ) -> None:
         self.language = language
         self.part = part
@@ -396,6 +419,9 @@ class _Maker:
         self.rates = augment.TRAINING if part == "train" else augment.HELD_OUT
         self.rng = rng
         self.adjacent = adjacent
+        self.reserved = reserved
+        """Texts of slots that other parts keep for themselves. Of several words: what one word means, as "jazz", is
+        knowledge that training has to give."""
         self.traits: dict[int, tuple[bool, bool, bool]] = {}
 
     def plain(self, template: Template) -> Draw | None:
@@ -526,6 +552,8 @@ def _commands(
                 template = maker.rng.choice(maker.rng.choice(maker.rng.choice(sources)))
                 example = maker.example(template)
                 if example is None or example.text in found or normal(example.text) in seen:
+                    continue
+                if not maker.reserved.isdisjoint(example.slot_texts):
                     continue
                 found[example.text] = example
                 got += 1
