@@ -52,7 +52,7 @@ class Preset:
     intents with all slots."""
     dropout: float = 0.04
     """Of :class:`train.training.Schedule`. Home's student is too small to learn all of its sentences by heart: with 0.1
-    it is right on 90.6% of the commands that it was trained on, and on fewer of people's, by 3 to 5 in a hundred."""
+    it is right on 90.6% of the commands that it was trained on, and on fewer of people's, by five in a hundred."""
     distillation: Distillation = Distillation()
     tuning: Tuning = Tuning()
 

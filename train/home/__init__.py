@@ -28,7 +28,7 @@ from train import augment
 from train.errors import UserError
 from train.examples import Example, Slot, Value, read_jsonl
 from train.home import english, outside
-from train.home.lexicon import Lexicon, Part
+from train.home.lexicon import HELD_OUT, Lexicon, Part
 from train.home.lexicon import load as load_lexicon
 from train.home.numbers import spoken
 from train.home.templates import (
@@ -56,7 +56,6 @@ CROWD_COPIES = 24
 """How often a command that somebody said is written differently in training, at most ..."""
 CROWD_SHARE = 0.4
 """... for they are at most this share of its sentences."""
-HELD_OUT: tuple[Part, ...] = ("valid", "test")
 HELD_OUT_TEMPLATES = 0.06
 """Share of templates kept for validation, and again for test."""
 TEMPERATURE = 0.5
@@ -305,7 +304,7 @@ def restrict_lists(template: Template, part: Part, lists: Container[str] | None 
             return Choice(tuple(map(restrict, node.items)), node.optional)
         if isinstance(node, AnyOrder):
             return AnyOrder(tuple(map(restrict, node.items)))
-        if isinstance(node, Closed) and (lists is None or node.list_name in lists) and len(node.values) >= 5:
+        if isinstance(node, Closed) and (lists is None or node.list_name in lists):
             return replace(node, values=_values_of(node, part))
         return node
 
@@ -315,7 +314,9 @@ def restrict_lists(template: Template, part: Part, lists: Container[str] | None 
 
 
 def _values_of(node: Closed, part: Part) -> tuple[tuple[Node, Value | None], ...]:
-    """The values of a list that belong to a part."""
+    """The values of a list that belong to a part: all where there are fewer than five."""
+    if len(node.values) < 5:
+        return node.values
     ordered = sorted(node.values, key=lambda item: _digest(node.list_name, repr(item[0])))
     held = max(1, len(ordered) // 10)
     first, last = {"valid": (0, held), "test": (held, 2 * held), "train": (2 * held, len(ordered))}[part]
@@ -325,7 +326,7 @@ def _values_of(node: Closed, part: Part) -> tuple[tuple[Node, Value | None], ...
 def _held_out_values(templates: Iterable[Template], part: Part, lists: Container[str]) -> set[str]:
     """The texts in some lists of templates that only validation or test has."""
     nodes = {n.list_name: n for t in templates for n in slot_nodes(t.node) if isinstance(n, Closed)}
-    cut = [_values_of(n, part) for name, n in nodes.items() if name in lists and len(n.values) >= 5]
+    cut = [kept for name, n in nodes.items() if name in lists and (kept := _values_of(n, part)) != n.values]
     return {text for values in cut for words, _ in values for text in _texts(words)}
 
 

@@ -26,6 +26,7 @@ from hassil.sample import sample_sentence
 from train.errors import UserError
 
 Part = Literal["train", "valid", "test"]
+HELD_OUT: tuple[Part, ...] = ("valid", "test")
 
 DOMAIN_WEIGHTS = {"light": 4.0, "switch": 2.5, "media_player": 2.0, "fan": 1.5, "climate": 1.5}
 """How often a name is of a domain where several will do; 1 for the others."""
@@ -213,7 +214,7 @@ def _load(file: str) -> dict[Part, Lexicon]:
 
     def weighted(groups: Groups, more: Groups, salt: str) -> dict[Part, Weighted]:
         cut = split(groups, salt)
-        held_out = frozenset(text for part in ("valid", "test") for group in cut[part] for text in group)
+        held_out = frozenset(text for part in HELD_OUT for group in cut[part] for text in group)
         common = frozenset(sum(groups, ()))
         unseen = dict.fromkeys(text for group in more for text in group if text not in common)
         whole = salt in WHOLE
@@ -228,7 +229,7 @@ def _load(file: str) -> dict[Part, Lexicon]:
         domain: weighted(heads_of(domain, "heads", written), heads_of(domain, "rare", uncommon), f"names/{domain}")
         for domain in names
     }
-    parts: tuple[Part, ...] = ("train", "valid", "test")
+    parts: tuple[Part, ...] = ("train", *HELD_OUT)
     return {
         part: Lexicon(
             {key: by_part[part] for key, by_part in lists_by_part.items()},
