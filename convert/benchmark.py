@@ -93,7 +93,7 @@ class Plan:
         settings: dict[str, Any] = {**asdict(self), "teacher": checkpoint}
         preset = settings["preset"]
         unused = {
-            "teacher": (("epochs", "budget", "soft_labels"), ("distillation",)),
+            "teacher": (("epochs", "budget", "soft_labels"), ("distillation", "batch", "learning_rate")),
             "labels": (("teacher", "budget", "soft_labels"), ("distillation", "tuning")),
             "distilled": (("budget",), ()),
         }
@@ -240,9 +240,7 @@ def make_student(step: str, data: DataSet, plan: Plan, seed: int, folder: Path, 
         replace(data, test=[]),  # what is measured in the end has no business there
         folder,
         preset=replace(plan.preset, distillation=lesson),
-        schedule=Schedule(
-            epochs=plan.epochs, weight_decay=plan.preset.weight_decay, dropout=plan.preset.dropout, seed=seed
-        ),
+        schedule=Schedule.of(plan.preset, plan.epochs, seed),
         console=console,
         teacher=None if step == "labels" else plan.teacher,
         budget=(plan.budget or half_encoder(data, plan.preset)) if step == "pruned" else None,

@@ -1,12 +1,18 @@
 """What a teacher is asked: words of like meaning, and which sentences it labels."""
 
 import random
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 
 from train.datasets import DataSet
-from train.distillation import Paraphraser, unlabelled_text
-from train.examples import Example
+from train.distillation import Paraphraser, soft_targets, unlabelled_text
+from train.encoding import Vocabulary
+from train.examples import Example, Slot
+from train.labels import Labels
 from train.presets import Distillation
 
 WORDS = ["lamp", "light", "play", "stop"]
@@ -52,3 +58,28 @@ def test_a_third_of_what_the_teacher_labels_is_trainings_own() -> None:
         "light": 1,
         "tree": 1,
     }
+
+
+def test_a_teacher_is_asked_once_for_the_same_labels(tmp_path: Path) -> None:
+    labels = Labels.of([Example("lamp on", "On", (Slot("name", 0, 4),)), Example("stop", "Stop")])
+    vocabulary, asked = Vocabulary(512, 32), []
+
+    def label(texts: Sequence[str]) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        asked.append(list(texts))
+        for i, text in enumerate(texts):
+            words = len(vocabulary.words(text)[0])
+            yield i, np.arange(len(labels.classes)), np.arange(words * labels.tags).reshape(words, -1)
+
+    def targets(key: str, *texts: str) -> Any:
+        teacher: Any = SimpleNamespace(labels=labels, key=key, teacher=SimpleNamespace(cache=tmp_path), label=label)
+        return soft_targets(teacher, texts, vocabulary, lambda done, total: None)
+
+    first, again = targets("a", "lamp on", "?", "stop"), targets("a", "lamp on", "?", "stop")
+    assert asked == [["lamp on", "stop"]]
+    assert len(again.data) == 2
+    assert np.array_equal(first.classes, again.classes)
+    assert np.array_equal(first.tags, again.tags)
+    assert np.allclose(first.tags[0, :2].sum(-1), 1, atol=1e-2), "shares of every word's tags"
+    targets("b", "lamp on", "?", "stop")
+    targets("a", "lamp on")
+    assert len(asked) == 3, "another teacher, other texts"

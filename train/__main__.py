@@ -117,7 +117,7 @@ def main(arguments: list[str] | None = None) -> int:
     if teacher and soft_labels and not data.generated:
         data = datasets.with_public_text(data, options.data_dir, cache_dir=datasets.CACHE, say=console.print)
     epochs = options.epochs or preset.epochs(len(data.train))
-    schedule = Schedule(epochs=epochs, weight_decay=preset.weight_decay, dropout=preset.dropout, seed=options.seed)
+    schedule = Schedule.of(preset, epochs, options.seed)
     run(
         data,
         out,

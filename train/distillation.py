@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import re
 from collections import Counter
@@ -14,7 +15,7 @@ from train.datasets import DataSet
 from train.encoding import PAD_WORD, Vocabulary, encode_words
 from train.examples import Example
 from train.presets import Distillation
-from train.teacher import JointTeacher, Teacher, principal_components
+from train.teacher import JointTeacher, Teacher, principal_components, save_arrays
 from train.training import LexicalTargets, SoftTargets, tag_marginals
 
 Progress = Callable[[int, int], None]
@@ -96,11 +97,19 @@ def unlabelled_text(data: DataSet, paraphraser: Paraphraser, plan: Distillation,
 def soft_targets(
     teacher: JointTeacher, texts: Sequence[str], vocabulary: Vocabulary, progress: Progress
 ) -> SoftTargets:
-    """The teacher's labels of texts, aligned to the student's words; texts that do not fit the student are left out."""
+    """The teacher's labels of texts, aligned to the student's words; texts that do not fit the student are left out.
+
+    They are cached: several students learn from the same labels.
+    """
     found = [(text, vocabulary.words(text)) for text in texts]
     found = [(text, pair) for text, pair in found if pair[1]]
     data = encode_words([words for _, (_, words) in found], vocabulary.positions)
     labels = teacher.labels
+    told = "\0".join([teacher.key, str(vocabulary.positions), *(text for text, _ in found)])
+    path = teacher.teacher.cache / f"labels-{hashlib.sha256(told.encode()).hexdigest()[:24]}.npz"
+    if path.exists():
+        with np.load(path) as saved:
+            return SoftTargets(data, saved["classes"], saved["tags"])
     classes = np.zeros((len(found), len(labels.classes)), np.float16)
     tags = np.zeros((len(found), vocabulary.positions - 1, labels.tags), np.float16)
     for done, (i, c, t) in enumerate(teacher.label([text for text, _ in found]), 1):
@@ -115,4 +124,5 @@ def soft_targets(
         most = int(data.lengths[batch].max())
         known = data.words[batch, :most] != PAD_WORD
         tags[batch, :most] = marginals(tags[batch, :most].astype(np.float32), known)
+    save_arrays(path, {"classes": classes, "tags": tags})
     return SoftTargets(data, classes, tags)

@@ -47,6 +47,9 @@ class Preset:
     """Sentences that training sees, each as often as it takes."""
     shape: dict[str, Any] = field(default_factory=dict)
     """Sizes that differ from :class:`Shape`'s."""
+    batch: int = 64
+    """Of :class:`train.training.Schedule`, as all below."""
+    learning_rate: float = 4e-3
     weight_decay: float = 0.05
     """Of :class:`train.training.Schedule`. On home's validation part, two seeds: half a point more of intents and of
     intents with all slots."""

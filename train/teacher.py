@@ -117,6 +117,14 @@ class Teacher:
         return result
 
 
+def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Writes arrays for the cache, compressed; whoever finds the file finds all of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial.npz")
+    np.savez_compressed(partial, **arrays)  # type: ignore[arg-type]
+    partial.replace(path)
+
+
 def principal_components(vectors: np.ndarray, count: int) -> np.ndarray:
     """``vectors`` [N, D] centred and turned to their first ``count`` principal axes, scaled to unit mean norm."""
     centred = vectors - vectors.mean(0)
@@ -136,6 +144,8 @@ class JointTeacher:
 
     def __init__(self, teacher: Teacher, labels: Labels, words: Callable[[str], list[Token]]) -> None:
         self.teacher, self.labels, self.words = teacher, labels, words
+        self.key = ""
+        """What names its weights in the cache, once it is fine-tuned."""
         width = int(teacher.backbone.hidden_dim)
         self.class_head = keras.layers.Dense(len(labels.classes), name="class_head")
         self.tag_head = keras.layers.Dense(labels.tags, name="tag_head")
@@ -182,8 +192,8 @@ class JointTeacher:
         chosen = [e for e in sample(examples, schedule.examples, schedule.seed) if self.words(e.text)]
         settings = json.dumps([self.teacher.digest, asdict(schedule), self.labels.to_json()])
         told = "".join(json.dumps(example_to_json(e)) for e in chosen)
-        key = hashlib.sha256((settings + told).encode()).hexdigest()[:24]
-        path = self.teacher.cache / f"teacher-{key}.npz"
+        self.key = hashlib.sha256((settings + told).encode()).hexdigest()[:24]
+        path = self.teacher.cache / f"teacher-{self.key}.npz"
         variables = self.variables(schedule.frozen_layers)
         if path.exists():
             with np.load(path) as saved:

@@ -18,6 +18,7 @@ from train.encoding import PAD_WORD, Encoded
 from train.examples import write_atomic
 from train.labels import OUTSIDE, Labels
 from train.learner import Checkpoint, Learner, Saved, State
+from train.presets import Preset
 from train.student import Shape, Student
 
 BATCH = (tf.TensorSpec((None, None), tf.int32), tf.TensorSpec((None,), tf.int32), tf.TensorSpec((None, None), tf.int32))
@@ -51,6 +52,18 @@ class Schedule:
     open_slot: int = 40
     """A slot that begins, or goes on, with this many different words in training is open."""
     seed: int = 1
+
+    @classmethod
+    def of(cls, preset: Preset, epochs: int, seed: int) -> Schedule:
+        """As a preset has it."""
+        return cls(
+            epochs=epochs,
+            batch=preset.batch,
+            learning_rate=preset.learning_rate,
+            weight_decay=preset.weight_decay,
+            dropout=preset.dropout,
+            seed=seed,
+        )
 
     @property
     def float_epochs(self) -> int:
