@@ -70,7 +70,7 @@ soak: .venv/installed
 	@UTTERBIT_FULL=1 $(RUN) -m pytest -s tests/test_update.py tests/test_faults.py
 
 readme: agent
-	@sed -i -e '/^\$$ make agent/,/^```$$/{//!d}' -e '/^\$$ make agent/{s/.*/$$ $(strip make agent $(MAKEOVERRIDES))/;r $(OUT)/demo.txt' -e '}' README.md
+	@sed -i -e '/^\$$ make agent/,/^```$$/{//!d}' -e '/^\$$ make agent/{s|.*|$$ $(strip make agent $(MAKEOVERRIDES))|;r $(OUT)/demo.txt' -e '}' README.md
 
 results:
 	@cd build/benchmark && for table in */*/results.md; do \
@@ -92,7 +92,7 @@ $(OUT)/metrics.json: $(OUT)/student.json $(wildcard convert/*.py firmware/agent/
 	@$(RUN) -m convert $(OUT)
 
 # The last file that training writes.
-LEARNED_FROM := $(shell find train -name '*.py' -o -name '*.yaml') $(wildcard firmware/agent/text.[ch] $(DATA)/*)
+LEARNED_FROM := $(shell find train -name '*.py' -o -name '*.yaml' -o -name '*.jsonl') $(wildcard firmware/agent/text.[ch] $(DATA)/*)
 $(OUT)/student.json: $(OUT)/recipe $(LEARNED_FROM) | .venv/installed
 	@echo "== train $(RECIPE)"
 	@$(RUN) -m train $(RECIPE) --out $(OUT)

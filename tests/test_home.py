@@ -151,7 +151,7 @@ def test_same_seed_same_sentences(english: home.Generated) -> None:
 
 
 def test_foreign_sentences_train_and_validate_rejection_but_do_not_test_it() -> None:
-    foreign = [f"foreign sentence number {number}" for number in range(300)]
+    foreign = [f"foreign sentence number {number}" for number in range(30_000)]
     made = home.generate("en", seed=1, size=2000, foreign=foreign)
     texts = {part: [e for e in examples if "foreign" in e.text.lower()] for part, examples in made.parts.items()}
     assert len(texts["train"]) > 2 * len(texts["valid"]) > 0

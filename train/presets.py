@@ -47,8 +47,9 @@ class Preset:
     """Sentences that training sees, each as often as it takes."""
     shape: dict[str, Any] = field(default_factory=dict)
     """Sizes that differ from :class:`Shape`'s."""
-    batch: int = 64
-    """Of :class:`train.training.Schedule`, as all below."""
+    batch: int = 128
+    """Of :class:`train.training.Schedule`, as all below. Twice as many sentences a step take home a third less time,
+    and it learns no less."""
     learning_rate: float = 4e-3
     weight_decay: float = 0.05
     """Of :class:`train.training.Schedule`. On home's validation part, two seeds: half a point more of intents and of
@@ -65,13 +66,14 @@ class Preset:
 
 
 PRESETS = {
-    "default": Preset(size=None, seen=2_700_000),
+    "default": Preset(size=None, seen=4_200_000),
     "quick": Preset(size=80_000, seen=320_000, distillation=Distillation(words=4_000)),
     # For the public benchmarks: a bundle of at most 300 KB.
     "large": Preset(
         size=None,
         seen=500_000,
         shape={"rows": 5120, "embed": 40, "width": 96, "heads": (6, 6), "hidden": (128, 128)},
+        batch=64,
         weight_decay=0.0,  # 0.02 and 0.1 gave nothing on SNIPS
         dropout=0.1,
         distillation=Distillation(sentences=50_000),

@@ -55,7 +55,9 @@ OUT_OF_SCOPE: dict[Part, float] = {"train": 0.28, "valid": 0.3, "test": 0.2}
 CROWD_COPIES = 24
 """How often a command that somebody said is written differently in training, at most ..."""
 CROWD_SHARE = 0.4
-"""... for they are at most this share of its sentences."""
+"""... for they are about this share of its sentences ..."""
+CROWD_WEIGHT = 3
+"""... and one of the crowd's counts as so many of ours."""
 HELD_OUT_TEMPLATES = 0.06
 """Share of templates kept for validation, and again for test."""
 TEMPERATURE = 0.5
@@ -147,8 +149,8 @@ def _generate(
     }
     reserved: dict[Part, set[str]] = {"train": set.union(*held_out.values()), "valid": held_out["test"], "test": set()}
     told = [example for example in told if reserved["train"].isdisjoint(example.slot_texts)]
-    crowd = [*crowd, *(example for example in told if example.intent)]
-    foreign = [*foreign, *(example.text for example in told if not example.intent)]
+    ours = [example for example in told if example.intent]
+    near = [example.text for example in told if not example.intent]
     values, numeric = value_tables(templates, language)
     size = size or SIZES["train"]
     by_part = hold_out(templates, random.Random(f"{seed}/templates"))
@@ -165,13 +167,13 @@ def _generate(
             rng = random.Random(f"{seed}/{language}/{part}")
             maker = _Maker(language, lexica[part], values, skip_words, part, rng, adjacent, reserved[part])
             worded = [restrict_lists(template, part, name_lists) for template in by_part[part]]
-            people = _people(maker, crowd, round(total * CROWD_SHARE), advance)
+            people = _people(maker, crowd, ours, round(total * CROWD_SHARE), seen, advance)
             known = seen | {normal(example.text) for example in people}
             commands = people + _commands(maker, worded, total - rejected - len(people), known, advance)
             known |= {normal(example.text) for example in commands}
             restricted = [restrict_lists(template, part) for template in rejects_by_part[part]]
-            strangers = [text for text in foreign if _crowd_part(text) == part]
-            parts[part] = commands + _others(maker, restricted, worded, strangers, rejected, known, advance)
+            strangers, ours_near = ([t for t in texts if _crowd_part(t) == part] for texts in (foreign, near))
+            parts[part] = commands + _others(maker, restricted, worded, strangers, ours_near, rejected, known, advance)
             rng.shuffle(parts[part])
             seen.update(normal(example.text) for example in parts[part])
     known_labels = {example.intent for example in parts["train"]}
@@ -507,16 +509,26 @@ def _crowd_part(text: str) -> Part:
     return "train" if _digest(text)[0] % 10 else "valid"
 
 
-def _people(maker: _Maker, crowd: Sequence[Example], most: int, advance: Callable[[], None]) -> list[Example]:
-    """A part's share of crowd-sourced commands: as they are for validation, in several writings for training."""
-    mine = [example for example in crowd if _crowd_part(example.text) == maker.part]
-    copies = max(1, min(CROWD_COPIES, most // max(1, len(mine)))) if maker.part == "train" else 1
+def _people(
+    maker: _Maker,
+    crowd: Sequence[Example],
+    ours: Sequence[Example],
+    most: int,
+    seen: set[str],
+    advance: Callable[[], None],
+) -> list[Example]:
+    """A part's share of commands that the crowd or we worded: as they are for validation, in several writings for
+    training; none whose normal form is in ``seen``."""
+    weighted = [(e, w) for w, sentences in ((CROWD_WEIGHT, crowd), (1, ours)) for e in sentences]
+    mine = [(e, w) for e, w in weighted if _crowd_part(e.text) == maker.part]
+    unit = most / max(1, sum(weight for _, weight in mine))
     found: dict[str, Example] = {}
-    for example in maker.rng.sample(mine, min(len(mine), most // copies)):
+    for example, weight in maker.rng.sample(mine, min(len(mine), most)):
+        copies = max(1, min(CROWD_COPIES, int(weight * unit))) if maker.part == "train" else 1
         slots = tuple(maker.valued(slot, example.text) for slot in example.slots)
         for _ in range(copies):
             varied = maker.vary(replace(example, slots=slots))
-            if varied.text not in found:
+            if varied.text not in found and normal(varied.text) not in seen:
                 found[varied.text] = varied
                 advance()
     return list(found.values())
@@ -591,20 +603,21 @@ def _others(
     rejects: Sequence[Template],
     commands: Sequence[Template],
     foreign: Sequence[str],
+    near: Sequence[str],
     size: int,
     known: set[str],
     advance: Callable[[], None],
 ) -> list[Example]:
-    """``size`` distinct out-of-scope sentences whose normal form is not in ``known``."""
+    """``size`` distinct out-of-scope sentences whose normal form is not in ``known``; ``near``: our own near misses."""
     rng = maker.rng
     groups: dict[str, list[Template]] = defaultdict(list)
     for template in rejects:
         groups[template.block].append(template)
-    foreign = list(foreign)
-    rng.shuffle(foreign)
     # Near misses teach most but are seldom said: training sees many, validation and test what people say, and
     # validation, which the threshold is fitted to, mostly what they did say.
     in_training = maker.part == "train"
+    strangers, near = ([*foreign, *near], []) if in_training else (list(foreign), near)
+    rng.shuffle(strangers)
     weights = {"near_miss": 3.0, "other": 5.0, "impossible": 0.5} if in_training else {"near_miss": 0.5, "other": 5.0}
     kinds: list[Callable[[], str | None]] = []
     shares: list[float] = []
@@ -613,10 +626,11 @@ def _others(
         shares.append(weights.get(block.split("/")[1], 0.0))
     kinds.append(partial(_fragment, maker, commands))
     shares.append(1.0 if in_training else 0.25)
-    if foreign:
-        left: Iterator[str] = iter(foreign)
-        kinds.append(lambda: next(left, None))
-        shares.append(8.0 if in_training else 12.0)
+    for texts, share in ((strangers, 8.0 if in_training else 12.0), (near, weights["near_miss"])):
+        if texts:
+            left: Iterator[str] = iter(texts)
+            kinds.append(partial(next, left, None))
+            shares.append(share)
     found: dict[str, Example] = {}
     for _ in range(40 * size):
         if len(found) >= size:
