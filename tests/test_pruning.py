@@ -99,8 +99,9 @@ def test_a_cut_takes_the_moments_along() -> None:
     state = learner_of(student_of()).state
     smaller = cut(state, SHAPE, kept)
     np.testing.assert_array_equal(smaller["student/up0:momentum"], state["student/up1:momentum"][:, [0, 2, 5, 6]])
-    np.testing.assert_array_equal(smaller["student/query0:velocity"], state["student/query1:velocity"][:, 4:8])
+    np.testing.assert_array_equal(smaller["student/query0:momentum"], state["student/query1:momentum"][:, 4:8])
     np.testing.assert_array_equal(smaller["lexical_probe/kernel:momentum"], state["lexical_probe/kernel:momentum"][:8])
+    np.testing.assert_array_equal(smaller["student/table:velocity"], state["student/table:velocity"][:, :8])
     assert smaller["steps"] == 1
     assert np.abs(state["student/up1:momentum"]).max() > 0
 

@@ -16,7 +16,10 @@ from train.examples import write_atomic
 from train.student import Shape, Student
 
 State = dict[str, np.ndarray]
-"""Every variable of a training by its path; Adam's moments of it as ``PATH:momentum`` and ``PATH:velocity``."""
+"""Every variable of a training by its path; the optimizer's moments as ``PATH:momentum`` and ``PATH:velocity``."""
+
+BY_ADAM = (r"table", r"class_head", r"tag_head", r"lexical_probe")
+"""What Muon does not suit: embeddings and what ends in logits."""
 
 
 class Learner:
@@ -26,12 +29,20 @@ class Learner:
         student: the model.
         rate: the optimizer's learning rate, by its steps.
         weight_decay: of the matrices, as :class:`train.training.Schedule` has it.
+        muon: whether matrices are moved by Muon, as :class:`train.training.Schedule` has it.
         seed: of what training draws beside the student's own dropout.
         components: of a teacher's word vectors that are learnt with the labels; 0: none.
     """
 
     def __init__(
-        self, student: Student, rate: Any, weight_decay: float = 0.0, *, seed: int, components: int = 0
+        self,
+        student: Student,
+        rate: Any,
+        weight_decay: float = 0.0,
+        *,
+        seed: int,
+        muon: bool = True,
+        components: int = 0,
     ) -> None:
         self.student = student
         self.variables: list[Any] = list(student.trainable_variables)
@@ -39,16 +50,30 @@ class Learner:
             self.probe = keras.layers.Dense(components, name="lexical_probe")
             self.probe.build((None, student.shape.embed))
             self.variables += self.probe.trainable_variables
-        self.optimizer = keras.optimizers.AdamW(rate, weight_decay, clipnorm=1.0, beta_2=0.99)
+        self.optimizer = (
+            keras.optimizers.Muon(
+                rate,
+                weight_decay=weight_decay,
+                adam_weight_decay=weight_decay,
+                adam_beta_2=0.99,
+                clipnorm=1.0,
+                exclude_layers=list(BY_ADAM),
+            )
+            if muon
+            else keras.optimizers.AdamW(rate, weight_decay, clipnorm=1.0, beta_2=0.99)
+        )
         self.optimizer.exclude_from_weight_decay([v for v in self.variables if len(v.shape) < 2])
         self.optimizer.build(self.variables)
         self.seeds = keras.random.SeedGenerator(seed)
 
     def _named(self) -> dict[str, Any]:
         named = {v.path if v.dtype == "float32" else "dropout_seeds": v for v in self.student.variables}
-        moments = [v for v in self.optimizer.variables if v.path.endswith(("_momentum", "_velocity"))]
-        for v, momentum, velocity in zip(self.variables, moments[::2], moments[1::2], strict=True):
-            named |= {v.path: v, f"{v.path}:momentum": momentum, f"{v.path}:velocity": velocity}
+        moments = {v.name: v for v in self.optimizer.variables}
+        for v in self.variables:
+            named[v.path] = v
+            for moment in ("momentum", "velocity"):
+                if (name := f"{v.path.replace('/', '_')}_{moment}") in moments:
+                    named[f"{v.path}:{moment}"] = moments[name]
         return named | {"steps": self.optimizer.iterations, "seeds": self.seeds.state}
 
     @property

@@ -179,7 +179,7 @@ def choose(shape: Shape, worth: Importance, price: Callable[[Shape], Cost], limi
 
 
 def cut(state: State, shape: Shape, kept: Kept) -> State:
-    """The state of a training of which only some parts are kept: weights and Adam's moments alike."""
+    """The state of a training of which only some parts are kept: weights and the optimizer's moments alike."""
     columns = np.array(kept.columns)
     window = (np.arange(shape.kernel)[:, None] * shape.embed + columns).ravel()
     taken: dict[str, tuple[int, np.ndarray]] = {

@@ -163,7 +163,7 @@ class Student(keras.Model):
         self.built = True
 
     def _matrix(self, name: str, inputs: int, outputs: int, *, bias: bool = True, gain: float = 1.0) -> None:
-        # The gain is a constant that scales the weight where it is used: Adam's steps then fit every matrix.
+        # The gain is a constant that scales the weight where it is used: one learning rate then fits every matrix.
         self.gains[name] = gain
         init = keras.initializers.GlorotUniform(seed=len(self.matrices) + 1)
         self.matrices[name] = self.add_weight(name=name, shape=(inputs, outputs), initializer=init)

@@ -41,6 +41,9 @@ class Schedule:
     weight_decay: float = 0.0
     """What every step takes off the matrices, as a share of them and of the learning rate (Loshchilov and Hutter
     2019)."""
+    muon: bool = True
+    """Matrices are moved by Muon, by as much in every direction (Jordan et al. 2024, scaled as in Liu et al. 2025), and
+    all else by AdamW; without, AdamW moves all."""
     dropout: float = 0.1
     """Share of activations, and of words' own pieces, that are dropped."""
     quantized_share: float = 0.35
@@ -61,6 +64,7 @@ class Schedule:
             batch=preset.batch,
             learning_rate=preset.learning_rate,
             weight_decay=preset.weight_decay,
+            muon=preset.muon,
             dropout=preset.dropout,
             seed=seed,
         )
@@ -211,7 +215,12 @@ def train(
         student.quantized = epochs[-1].quantized
         for e in epochs:
             finished(e)
-    learner = Learner(student, rate, schedule.weight_decay, seed=schedule.seed, components=components)
+
+    def learner_of(student: Student) -> Learner:
+        decay, muon = schedule.weight_decay, schedule.muon
+        return Learner(student, rate, decay, seed=schedule.seed, muon=muon, components=components)
+
+    learner = learner_of(student)
     if saved:
         learner.restore(saved.state)
     if lexical:
@@ -285,7 +294,7 @@ def train(
             float_part = done / (schedule.float_epochs * per_epoch) if schedule.float_epochs else 2.0
             if prune and float_part <= 1 and (smaller := prune(learner, float_part)):
                 student = Student(smaller[0], dropout=student.dropout)
-                learner = Learner(student, rate, schedule.weight_decay, seed=schedule.seed, components=components)
+                learner = learner_of(student)
                 learner.restore(smaller[1])
                 step = make_step()
         intent, exact = evaluate(learner.student, valid_data, rows, labels)
