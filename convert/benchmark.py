@@ -35,7 +35,7 @@ from convert.options import Options
 from convert.results import RESULTS, STEPS, Model, Results, effects_table, markdown, table
 from train import datasets
 from train.command_line import reporting, whole
-from train.cost import CHIPS, Budget, encoder_weights
+from train.cost import CHIPS, Budget, weight_bytes
 from train.datasets import DataSet
 from train.errors import UserError
 from train.examples import Example, example_to_json, read_jsonl, write_atomic
@@ -266,7 +266,7 @@ def half_encoder(data: DataSet, preset: Preset) -> Budget:
     shape = Shape(classes=len(labels.classes), tags=labels.tags, **preset.shape)
     encoded = encode(data.train, labels, Vocabulary(shape.rows, shape.positions))
     price = pipeline.pricing(data, labels, encoded, CHIPS["esp32c3"])
-    return Budget(bytes=price(shape).bytes - encoder_weights(shape) / 2)
+    return Budget(bytes=price(shape).bytes - weight_bytes(shape) / 2)
 
 
 def make(step: str, data: DataSet, plan: Plan, seed: int, folder: Path, console: Console) -> list[Model]:

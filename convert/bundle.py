@@ -117,7 +117,7 @@ def encoder_section(encoder: Encoder) -> bytes:
     tables: dict[bytes, int] = {}
 
     def table(values: Any, dtype: str) -> int:
-        """Places a table once, however many layers share it."""
+        """Places a table once, however many matrices share it."""
         data = np.asarray(values).astype(dtype).tobytes()
         if data not in tables:
             tables[data] = section.array(values, dtype)
@@ -130,13 +130,14 @@ def encoder_section(encoder: Encoder) -> bytes:
             "bias": section.array(m.bias, "<i4"),
             "multiplier": section.array(multipliers, "<i4"),
             "shift": section.array(shifts, "i1"),
-            "energy": section.place(_energies(m)),
+            "energy": table(_energies(m), "u1"),
             "rows": m.weights.shape[0],
             "columns": m.weights.shape[1],
             "channels": len(m.scales),
             "output_zero": m.output_zero,
             "output_min": m.output_zero if m.relu else -128,
             "input_zero": m.input_zero,
+            "bits": m.bits,
         }
 
     def add_of(s: Sum) -> dict[str, int]:
@@ -191,7 +192,7 @@ def encoder_section(encoder: Encoder) -> bytes:
     )
 
 
-def _energies(m: Matrix) -> bytes:
+def _energies(m: Matrix) -> np.ndarray:
     """ub_matrix.energy: what bounds the firmware's dot products.
 
     Where no input is negative, a sum is least without the positive weights and largest without the negative ones.
@@ -202,7 +203,7 @@ def _energies(m: Matrix) -> bytes:
     weights = np.pad(m.weights.astype(np.int64), ((0, -rows % tile), (0, -columns % chunk)))
     signs = (np.maximum(weights, 0), np.minimum(weights, 0)) if m.input_zero == -128 else (weights,)
     squares = [(w**2).reshape(-1, tile, w.shape[1] // chunk, chunk).sum(3).max(1) for w in signs]
-    return bytes((-(-np.maximum.reduce(squares) >> numbers["UB_ENERGY_BITS"])).astype(np.uint8).tobytes())
+    return np.asarray(-(-np.maximum.reduce(squares) >> numbers["UB_ENERGY_BITS"])).ravel()
 
 
 def attention_tables(layer: Layer) -> tuple[np.ndarray, np.ndarray]:

@@ -32,9 +32,9 @@ from train.cost import (
     arena_terms,
     byte_terms,
     dot,
-    encoder_weights,
     instruction_terms,
     label_bytes,
+    weight_bytes,
 )
 from train.examples import write_atomic
 from train.labels import Labels
@@ -54,6 +54,9 @@ SHAPES: tuple[dict[str, Any], ...] = (
     {"embed": 48, "heads": (4,), "hidden": (256,), "positions": 24},
     {"width": 128, "heads": (4,), "hidden": (64,), "per_channel": True},
     {"width": 64, "heads": (2, 4), "hidden": (96, 128), "per_channel": True},
+    {"weight_bits": 4},
+    {"width": 96, "heads": (6, 6), "hidden": (144, 144), "intents": 58, "slots": 24, "weight_bits": 4},
+    {"width": 80, "heads": (3, 2), "hidden": (100, 44), "weight_bits": 4},
 )
 """Sizes that differ from Shape's; ``intents`` and ``slots`` of what is told apart."""
 
@@ -130,7 +133,7 @@ def fit(rows: Sequence[tuple[Terms, float, float]]) -> Terms:
 def fit_all(measured: Sequence[Measured]) -> dict[str, Any]:
     """The content of costs.json."""
     sizes = [
-        (byte_terms(m.shape), float(m.bundle - m.fixed - encoder_weights(m.shape)), float(m.bundle)) for m in measured
+        (byte_terms(m.shape), float(m.bundle - m.fixed - weight_bytes(m.shape)), float(m.bundle)) for m in measured
     ]
     arenas = [(arena_terms(m.shape), float(m.arena), float(m.arena)) for m in measured]
     instructions: dict[str, list[tuple[Terms, float, float]]] = {}
@@ -148,7 +151,7 @@ def fit_all(measured: Sequence[Measured]) -> dict[str, Any]:
 
 def errors(found: dict[str, Any], m: Measured) -> Iterator[tuple[str, float]]:
     """How far a prediction is from what was measured, as a share of it."""
-    predicted = m.fixed + encoder_weights(m.shape) + dot(byte_terms(m.shape), found["bytes"])
+    predicted = m.fixed + weight_bytes(m.shape) + dot(byte_terms(m.shape), found["bytes"])
     yield "bytes", predicted / m.bundle - 1
     yield "arena", dot(arena_terms(m.shape), found["arena"]) / m.arena - 1
     for positions, counts in m.counts:

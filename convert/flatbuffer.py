@@ -76,6 +76,7 @@ def convert(student: Student) -> bytes:
         converter._experimental_disable_per_channel_quantization_for_dense_layers = not shape.per_channel
         model = schema.ModelT.InitFromPackedBuf(converter.convert(), 0)
     _check(model)
+    _narrow(model)
     return _slim(model)
 
 
@@ -95,6 +96,53 @@ def _check(model: Any) -> None:
     for tensor in model.subgraphs[0].tensors:
         if tensor.type not in kept:
             raise UserError(f"tensor {tensor.name.decode()} was not quantized to int8; give every activation a range")
+
+
+def _narrow(model: Any) -> None:
+    """Stores what training rounded to 4 bits in 4 bits; the converter knows 8 alone.
+
+    Such weights have 15 values, k 127/7 rounded.
+    """
+    graph = model.subgraphs[0]
+    values = np.round(np.arange(-7, 8) * 127 / 7)
+    biases: set[int] = set()
+    for name, operator in zip(operator_names(model), graph.operators, strict=True):
+        if name != "FULLY_CONNECTED":
+            continue
+        tensor = graph.tensors[operator.inputs[1]]
+        weights = np.frombuffer(bytes(model.buffers[tensor.buffer].data), np.int8)
+        if tensor.type != schema.TensorType.INT8 or not np.isin(weights, values).all():
+            continue
+        tensor.type = schema.TensorType.INT4
+        _replace(model, tensor, pack_nibbles(np.round(weights * (7 / 127)).astype(np.int8)))
+        biases.update(int(t) for t in operator.inputs[2:] if t >= 0)
+    for bias in (graph.tensors[i] for i in sorted(biases)):
+        sums = np.frombuffer(bytes(model.buffers[bias.buffer].data), np.int32)
+        _replace(model, bias, np.round(sums * (7 / 127)).astype(np.int32).view(np.uint8))
+    used = {tensor.buffer for tensor in graph.tensors}
+    for index, buffer in enumerate(model.buffers):
+        if index not in used:
+            buffer.data = None
+
+
+def _replace(model: Any, tensor: Any, data: np.ndarray) -> None:
+    """Gives a tensor other data, of a 127/7 times larger scale. (Equal tensors share a buffer.)"""
+    tensor.quantization.scale = tensor.quantization.scale * np.float32(127 / 7)
+    tensor.buffer = len(model.buffers)
+    model.buffers.append(schema.BufferT())
+    model.buffers[-1].data = data
+
+
+def pack_nibbles(values: np.ndarray) -> np.ndarray:
+    """int8 in -8 … 7 as TFLite's INT4: uint8, two a byte, the first in the lower half."""
+    nibbles = values.reshape(-1, 2) & 15
+    return (nibbles[:, 0] | nibbles[:, 1] << 4).astype(np.uint8)
+
+
+def unpack_nibbles(packed: np.ndarray) -> np.ndarray:
+    """The inverse of :func:`pack_nibbles`, int8."""
+    nibbles = np.stack([packed & 15, packed >> 4], 1).reshape(-1)
+    return ((nibbles ^ 8).astype(np.int8) - 8).astype(np.int8)
 
 
 def _slim(model: Any) -> bytes:
@@ -122,7 +170,7 @@ def _slim(model: Any) -> bytes:
 
 @dataclass(frozen=True)
 class Matrix:
-    """A FULLY_CONNECTED or CONV_2D: int8 weights [rows, columns] and how their sums become int8."""
+    """A FULLY_CONNECTED or CONV_2D: weights, int8 [rows, columns], and how their sums become int8."""
 
     offset: int
     """Of the weights in the flatbuffer, bytes."""
@@ -134,6 +182,13 @@ class Matrix:
     input_zero: int
     output_zero: int
     relu: bool
+    bits: int = 8
+    """Of a stored weight."""
+
+    @property
+    def bytes(self) -> int:
+        """Of all weights."""
+        return self.weights.size * self.bits // 8
 
 
 @dataclass(frozen=True)
@@ -227,6 +282,10 @@ class _Graph:
         data = self.model.buffers[self.tensors[tensor].buffer].data
         return np.frombuffer(bytes(data), dtype).reshape(self.shape(tensor))
 
+    def nibbles(self, tensor: int) -> np.ndarray:
+        data = self.model.buffers[self.tensors[tensor].buffer].data
+        return unpack_nibbles(np.frombuffer(bytes(data), np.uint8)).reshape(self.shape(tensor))
+
     def offset(self, tensor: int) -> int:
         buffer = self.view.Buffers(self.tensors[tensor].buffer)
         table = buffer._tab
@@ -238,7 +297,8 @@ class _Graph:
     def matrix(self, operator: Any) -> Matrix:
         x, w = operator.inputs[0], operator.inputs[1]
         y = operator.outputs[0]
-        weights = self.constant(w, np.int8)
+        narrow = self.tensors[w].type == schema.TensorType.INT4
+        weights = self.nibbles(w) if narrow else self.constant(w, np.int8)
         weights = weights.reshape(weights.shape[0], -1)
         bias = np.zeros(len(weights), np.int64)
         if len(operator.inputs) > 2 and operator.inputs[2] >= 0:
@@ -247,7 +307,7 @@ class _Graph:
             [product_scale(self.scale(x), float(s), self.scale(y)) for s in self.tensors[w].quantization.scale]
         )
         relu = operator.builtinOptions.fusedActivationFunction == schema.ActivationFunctionType.RELU
-        return Matrix(self.offset(w), weights, bias, scales, self.zero(x), self.zero(y), relu)
+        return Matrix(self.offset(w), weights, bias, scales, self.zero(x), self.zero(y), relu, 4 if narrow else 8)
 
     def sum(self, operator: Any, first: int) -> Sum:
         a, b = operator.inputs

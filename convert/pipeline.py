@@ -228,5 +228,5 @@ def _weights(encoder: Encoder, table_bytes: int) -> list[dict[str, Any]]:
     matrices += [("heads", "class_head", encoder.class_head), ("heads", "tag_head", encoder.tag_head)]
     return [
         {"part": "input", "name": "embedding", "bytes": table_bytes},
-        *({"part": part, "name": name, "bytes": m.weights.size} for part, name, m in matrices),
+        *({"part": part, "name": name, "bytes": m.bytes} for part, name, m in matrices),
     ]

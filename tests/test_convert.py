@@ -19,13 +19,14 @@ from convert.__main__ import main
 from convert.bundle import SECTION_NAMES, read_manifest, read_sections
 from convert.calibration import Scored, best_intents, calibrate, fit_temperature
 from convert.fixed_point import product_scale, quantize_multiplier, requantize
-from convert.flatbuffer import OPERATORS, operator_names, read_encoder
+from convert.flatbuffer import OPERATORS, operator_names, pack_nibbles, read_encoder, unpack_nibbles
 from convert.reference import Reference
 from train import pipeline
 from train.agentlib import Agent, constants, ffi
 from train.errors import UserError
 from train.examples import Example, read_jsonl
 from train.labels import Labels
+from train.student import Shape, quantize_weights_4bit
 
 
 @pytest.fixture(scope="session")
@@ -126,8 +127,8 @@ def test_a_changed_weight_fails_the_selftest(content: bytes) -> None:
     for matrix in matrices:
         other = bytearray(content)
         # A whole row, since one weight of many may round away.
-        for column in range(matrix.weights.shape[1]):
-            other[start + matrix.offset + column] ^= 0x40
+        for i in range(matrix.bytes // len(matrix.weights)):
+            other[start + matrix.offset + i] ^= 0x44
         agent = Agent(with_crc(other))
         assert agent.failed_golden() is not None
 
@@ -138,7 +139,7 @@ def test_a_changed_weight_fails_the_selftest(content: bytes) -> None:
 def test_the_flatbuffer_has_no_float(agent_folder: Path) -> None:
     model = schema.ModelT.InitFromPackedBuf((agent_folder / "student.tflite").read_bytes(), 0)
     kinds = {tensor.type for tensor in model.subgraphs[0].tensors}
-    assert kinds <= {schema.TensorType.INT8, schema.TensorType.INT32}
+    assert kinds <= {schema.TensorType.INT4, schema.TensorType.INT8, schema.TensorType.INT32}
     graph = model.subgraphs[0]
     ends = [graph.tensors[i] for i in (*graph.inputs, *graph.outputs)]
     assert {(t.name, t.type) for t in ends} == {
@@ -148,6 +149,31 @@ def test_the_flatbuffer_has_no_float(agent_folder: Path) -> None:
     assert set(operators) <= OPERATORS
     metrics = json.loads((agent_folder / "metrics.json").read_text())
     assert metrics["operators"] == dict(collections.Counter(operators))
+
+
+def test_weights_of_layers_are_stored_in_4_bits(agent_folder: Path) -> None:
+    encoder = read_encoder((agent_folder / "student.tflite").read_bytes())
+    student, *_ = pipeline.load(agent_folder)
+    for i, layer in enumerate(encoder.layers):
+        for name in ("query", "key", "value", "output", "up", "down"):
+            matrix = getattr(layer, name)
+            used = quantize_weights_4bit(student.weight(f"{name}{i}")).numpy().T
+            assert matrix.bits == 4
+            assert np.abs(matrix.weights).max() == 7
+            np.testing.assert_allclose(matrix.weights * np.abs(used).max() / 7, used, atol=1e-5)
+    assert {m.bits for m in (encoder.convolution, encoder.class_head, encoder.tag_head)} == {8}
+
+
+def test_nibbles_are_packed_and_unpacked() -> None:
+    values = np.arange(-8, 8, dtype=np.int8)
+    assert pack_nibbles(values)[:2].tolist() == [0x98, 0xBA]
+    np.testing.assert_array_equal(unpack_nibbles(pack_nibbles(values)), values)
+
+
+@pytest.mark.parametrize("sizes", [{"weight_bits": 5}, {"hidden": (96, 95)}, {"per_channel": True}])
+def test_what_4_bits_cannot_store_is_refused(sizes: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match="weight_bits"):
+        Shape(classes=3, tags=5, **{"weight_bits": 4, **sizes})
 
 
 def test_the_firmware_gives_the_values_of_tflite_micro(content: bytes, sentences: list[str]) -> None:

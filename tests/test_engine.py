@@ -121,8 +121,9 @@ def assert_same(agent: Agent, reference: Reference, seed: int) -> None:
             "hidden": (32,),
             "per_channel": True,
         },
+        {"positions": 20, "width": 46, "head_width": 6, "heads": (3, 1), "hidden": (34, 26), "weight_bits": 4},
     ],
-    ids=["default", "odd", "long", "per-channel"],
+    ids=["default", "odd", "long", "per-channel", "4 bits"],
 )
 def test_every_value_is_tflite_micros(sizes: dict[str, Any]) -> None:
     assert_same(*random_bundle(3, **sizes), seed=4)
@@ -382,9 +383,7 @@ def test_weights_are_most_of_what_is_read_in_flash(bundle: Path, tmp_path: Path)
     flatbuffer = read_sections(bundle.read_bytes())["flatbuffer"]
     encoder = read_encoder(flatbuffer)
     weights = sum(
-        getattr(layer, m).weights.size
-        for layer in encoder.layers
-        for m in ("query", "key", "value", "output", "up", "down")
+        getattr(layer, m).bytes for layer in encoder.layers for m in ("query", "key", "value", "output", "up", "down")
     )
     one, many = count_flash(bundle, ["#1", "#32"], tmp_path)
     for counts in (one, many):

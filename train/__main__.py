@@ -140,7 +140,18 @@ def _shape(text: str) -> dict[str, Any]:
     except ValueError as error:
         raise UserError(f"--shape {text!r} is no JSON ({error})") from None
     lists = ("heads", "hidden")
-    known = ("positions", "rows", "embed", "embed_bits", "width", "kernel", "head_width", "per_channel", *lists)
+    known = (
+        "positions",
+        "rows",
+        "embed",
+        "embed_bits",
+        "width",
+        "kernel",
+        "head_width",
+        "per_channel",
+        "weight_bits",
+        *lists,
+    )
 
     def fits(name: str, value: Any) -> bool:
         values = value if name in lists and isinstance(value, list) and value else [value]

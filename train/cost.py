@@ -51,7 +51,12 @@ def blocks_of(positions: int) -> int:
 
 def matrices(shape: Shape) -> list[tuple[int, int]]:
     """Inputs and outputs of the encoder's matrices but the class head; the convolution is the first."""
-    found = [(shape.kernel * shape.embed, shape.width), (shape.width, shape.tags)]
+    return [(shape.kernel * shape.embed, shape.width), (shape.width, shape.tags), *layer_matrices(shape)]
+
+
+def layer_matrices(shape: Shape) -> list[tuple[int, int]]:
+    """Inputs and outputs of the layers' matrices, whose weights have ``shape.weight_bits``."""
+    found: list[tuple[int, int]] = []
     for heads, hidden in zip(shape.heads, shape.hidden, strict=True):
         attended = heads * shape.head_width
         found += [(shape.width, attended)] * 3 + [(attended, shape.width)]
@@ -59,9 +64,11 @@ def matrices(shape: Shape) -> list[tuple[int, int]]:
     return found
 
 
-def encoder_weights(shape: Shape) -> int:
-    """Weights of the encoder, which are as many bytes."""
-    return sum(a * b for a, b in matrices(shape)) + shape.width * shape.classes
+def weight_bytes(shape: Shape) -> int:
+    """Bytes of the encoder's weights."""
+    of_layers = sum(a * b for a, b in layer_matrices(shape))
+    others = sum(a * b for a, b in matrices(shape)) - of_layers + shape.width * shape.classes
+    return others + of_layers * shape.weight_bits // 8
 
 
 def byte_terms(shape: Shape) -> Terms:
@@ -112,10 +119,15 @@ def instruction_terms(shape: Shape, positions: int) -> dict[str, Terms]:
     norms = 2 * len(shape.heads) + 1
     products = [product_terms(n, a, b) for a, b in matrices(shape)] + [product_terms(1, width, shape.classes)]
     channels = products if shape.per_channel else products[:1]
+    unpacked = sum(a * b for a, b in layer_matrices(shape)) if shape.weight_bits == 4 else 0
     logits, context = ({k: heads * v for k, v in product_terms(n, *sizes).items()} for sizes in ((each, n), (n, each)))
     return {
         # Where rows have scales of their own their integers are larger, and sums must be emptied sooner.
-        "matmul": sum_terms(products) | {"channel_weight": sum(p["pair_weight"] for p in channels)},
+        "matmul": sum_terms(products)
+        | {
+            "channel_weight": sum(p["pair_weight"] for p in channels),
+            "unpacked_weight": blocks_of(n) * unpacked,
+        },
         "norm": {"row": norms * n, "element": norms * n * width},
         "add": {"row": (norms - 1), "element": (norms - 1) * n * width},
         "logits": logits,
@@ -187,7 +199,7 @@ class Pricing:
     def __call__(self, shape: Shape) -> Cost:
         """The cost of a student."""
         table = shape.rows * shape.embed * shape.embed_bits // 8
-        encoder = encoder_weights(shape) + dot(byte_terms(shape), coefficients()["bytes"])
+        encoder = weight_bytes(shape) + dot(byte_terms(shape), coefficients()["bytes"])
         return Cost(
             bytes=round(table + encoder + self.label_bytes + RECORD_BYTES),
             macs=shape.macs(self.positions),

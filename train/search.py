@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from rich.console import Console
 from rich.table import Table
 
-from train.cost import CHIPS, Budget, Cost, Pricing, encoder_weights
+from train.cost import CHIPS, Budget, Cost, Pricing, weight_bytes
 from train.datasets import CACHE, DataSet
 from train.distillation import lexical_targets, lexicon
 from train.encoding import Vocabulary, encode
@@ -71,7 +71,7 @@ class Candidate:
         """What its student is pruned to: its own share, and the budget of the search; ``None``: nothing is."""
         if self.kept == 1:
             return None
-        pruned = whole.bytes - (1 - self.kept) * encoder_weights(shape)
+        pruned = whole.bytes - (1 - self.kept) * weight_bytes(shape)
         return replace(budget, bytes=min(pruned, budget.bytes or pruned))
 
 

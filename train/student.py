@@ -20,6 +20,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from train.errors import UserError
+
 LOGIT_LIMIT = 8.0
 """Attention logits are clipped to ±8 ..."""
 MASK_MARGIN = 14.6
@@ -46,7 +48,24 @@ class Shape:
     head_width: int = 16
     hidden: tuple[int, ...] = (96, 96)
     per_channel: bool = False
-    """Weights have a scale per output, not per matrix; those of the convolution always do."""
+    """Weights have a scale per output, not per matrix; those of the convolution always do, those in 4 bits never."""
+    weight_bits: int = 8
+    """Of the weights of the layers, 4 or 8; the convolution's and the heads' have 8."""
+
+    def __post_init__(self) -> None:
+        """Refuses what cannot be stored.
+
+        Raises:
+            UserError: weights of 4 bits with a scale each output, or with odd sizes.
+        """
+        if self.weight_bits == 8:
+            return
+        inner = (self.width, *self.hidden, *(heads * self.head_width for heads in self.heads))
+        if self.weight_bits != 4 or self.per_channel or any(size % 2 for size in inner):
+            raise UserError(
+                f"weight_bits is {self.weight_bits}: it is 8, or 4, which takes even sizes in the layers (here "
+                f"{', '.join(map(str, inner))}) and no per_channel"
+            )
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object of all sizes."""
@@ -110,6 +129,21 @@ def quantize_weights(w: tf.Tensor, axis: int | None) -> tf.Tensor:
     others = None if axis is None else [i for i in range(len(w.shape)) if i != axis % len(w.shape)]
     scale = tf.reduce_max(tf.abs(w), axis=others, keepdims=axis is not None) / 127 + 1e-12
     return w + tf.stop_gradient(tf.round(w / scale) * scale - w)
+
+
+CLIPPING = (1.0, 0.9, 0.8, 0.7, 0.6)
+"""Shares of the largest weight that are tried as the range of 4 bits."""
+
+
+def quantize_weights_4bit(w: tf.Tensor) -> tf.Tensor:
+    """Rounds weights to ±7 steps of one scale, with a straight-through gradient.
+
+    Larger weights are clipped where that leaves the smaller squared error (Banner et al. 2019).
+    """
+    scales = tf.reduce_max(tf.abs(w)) * tf.constant(CLIPPING) / 7 + 1e-12
+    rounded = [tf.clip_by_value(tf.round(w / scale), -7, 7) * scale for scale in tf.unstack(scales)]
+    best = tf.argmin([tf.reduce_sum((r - w) ** 2) for r in rounded])
+    return w + tf.stop_gradient(tf.gather(tf.stack(rounded), best) - w)
 
 
 class Student(keras.Model):
@@ -192,7 +226,11 @@ class Student(keras.Model):
         """``x`` [..., inputs] through a matrix, its bias, an activation, its range."""
         w = self.weight(name)
         if self.quantized:
-            w = quantize_weights(w, -1 if self.shape.per_channel else None)
+            in_layer = name[-1].isdigit()
+            if in_layer and self.shape.weight_bits == 4:
+                w = quantize_weights_4bit(w)
+            else:
+                w = quantize_weights(w, -1 if self.shape.per_channel else None)
         # The bias goes on before the reshape, where the converter fuses it.
         y = tf.matmul(tf.reshape(x, (-1, w.shape[0])), w)
         if name in self.biases:

@@ -67,7 +67,7 @@ typedef struct {
   ub_encoder_header encoder;
   ub_values_header values;
   uint32_t arena_bytes; /* what a sentence of full length uses */
-  uint32_t x, h, work, energy; /* where the encoder's regions begin in the arena */
+  uint32_t x, h, work, spare; /* where the encoder's regions begin in the arena */
   uint8_t *arena;
   uint32_t held_bytes;  /* of the bundle, in arena->weights */
 } ub_agent;

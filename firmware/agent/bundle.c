@@ -125,9 +125,10 @@ static bool matrix_holds(const ub_agent *agent, uint32_t offset, uint32_t rows, 
   ub_matrix m;
   memcpy(&m, section->bytes + offset, sizeof m);
   if (m.rows != rows || m.columns != columns || (m.channels != 1 && m.channels != rows)) return false;
-  if (!holds(&agent->sections[UB_FLATBUFFER], m.weights, rows * columns, 1) || !holds(section, m.bias, rows, 4) ||
-      !holds(section, m.multiplier, m.channels, 4) || !holds(section, m.shift, m.channels, 1) ||
-      !holds(section, m.energy, ub_energy_bytes(rows, columns), 1))
+  if ((m.bits != 4 && m.bits != 8) || columns * m.bits % 8 != 0) return false;
+  if (!holds(&agent->sections[UB_FLATBUFFER], m.weights, rows * columns * m.bits / 8, 1) ||
+      !holds(section, m.bias, rows, 4) || !holds(section, m.multiplier, m.channels, 4) ||
+      !holds(section, m.shift, m.channels, 1) || !holds(section, m.energy, ub_energy_bytes(rows, columns), 1))
     return false;
   for (uint32_t i = 0; i < m.channels; i++)
     if (!scale_holds(ub_read_i32(section->bytes + m.multiplier, i), (int8_t)section->bytes[m.shift + i])) return false;

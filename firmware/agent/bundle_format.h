@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 #define UB_MAGIC 0x42545455 /* "UTTB" */
-#define UB_VERSION 3
+#define UB_VERSION 4
 
 /* Section kinds. Each stands exactly once in a bundle. */
 #define UB_MANIFEST 1   /* JSON: name, languages, thresholds, provenance, metrics */
@@ -81,7 +81,7 @@ typedef struct {
 /* y[r] = clamp(requantize(bias[r] + sum_c weights[r][c] * (x[c] - input_zero)) + output_zero), as TFLite's
  * FULLY_CONNECTED and CONV_2D. */
 typedef struct {
-  uint32_t weights;    /* offset in the *flatbuffer section* of int8_t[rows][columns] */
+  uint32_t weights;    /* offset in the *flatbuffer section* of [rows][columns], of `bits` each */
   uint32_t bias;       /* offset of int32_t[rows] */
   uint32_t multiplier; /* offset of int32_t[channels]: significands in Q0.31 */
   uint32_t shift;      /* offset of int8_t[channels]: power-of-two exponents, left if positive */
@@ -94,7 +94,8 @@ typedef struct {
   int8_t output_zero;
   int8_t output_min;   /* -128, or output_zero if a ReLU is fused in; the maximum is 127 */
   int8_t input_zero;
-  int8_t reserved[3];
+  uint8_t bits;        /* of a weight: 8, or 4: two's complement, two a byte, the lower nibble first; even columns */
+  uint8_t reserved[2];
 } ub_matrix;
 #define UB_TILE_ROWS 4
 #define UB_CHUNK 8

@@ -40,11 +40,11 @@ static uint32_t most_of(uint32_t a, uint32_t b) { return a > b ? a : b; }
  *   x       [n][D]
  *   h       [b][max(D, n)]: a block before a matrix or behind it, or p
  *   work    input, q k v, f, or the logits
- *   energy  of a head's keys and values */
+ *   spare   a tile of weights of 4 bits as int8; or the energy of a head's keys and values */
 UB_SMALL uint32_t ub_encoder_arena(ub_agent *agent) {
   const ub_encoder_header *const encoder = &agent->encoder;
   const uint32_t n = encoder->positions, width = encoder->width, block = n < UB_BLOCK ? n : UB_BLOCK;
-  uint32_t columns = most_of(encoder->convolution.columns, most_of(width, n)), energy = 0;
+  uint32_t columns = most_of(encoder->convolution.columns, most_of(width, n)), spare = 0;
   uint32_t work = most_of((n + encoder->kernel - 1u) * encoder->embed, encoder->classes + 2 * n * encoder->tags);
   for (uint32_t i = 0; i < encoder->layers; i++) {
     const uint8_t *const layer = layer_at(agent, i);
@@ -53,13 +53,13 @@ UB_SMALL uint32_t ub_encoder_arena(ub_agent *agent) {
     const uint32_t hidden = ub_read_u16(layer + offsetof(ub_layer, up) + offsetof(ub_matrix, rows), 0);
     columns = most_of(columns, most_of(all, hidden));
     work = most_of(work, most_of(3 * n * all, block * hidden));
-    energy = most_of(energy, ub_energy_bytes(n, each) + ub_energy_bytes(each, n));
+    spare = most_of(spare, ub_energy_bytes(n, each) + ub_energy_bytes(each, n));
   }
   agent->x = ub_packed_bytes(columns);
   agent->h = agent->x + n * width;
   agent->work = agent->h + block * most_of(width, n);
-  agent->energy = agent->work + work;
-  return agent->energy + energy;
+  agent->spare = agent->work + work;
+  return agent->spare + most_of(spare, UB_TILE_ROWS * columns);
 }
 
 /* The input stands in the work region, between rows of zeros that the convolution sees beyond both ends. */
@@ -179,7 +179,7 @@ UB_SMALL ub_logits ub_encode(const ub_agent *agent, uint32_t n) {
   const ub_encoder_header *const encoder = &agent->encoder;
   const uint8_t *const section = agent->sections[UB_ENCODER].bytes;
   int8_t *const arena = (int8_t *)agent->arena, *const work = arena + agent->work;
-  const activations a = {agent, section, arena + agent->x, arena + agent->h, work, agent->arena + agent->energy, n};
+  const activations a = {agent, section, arena + agent->x, arena + agent->h, work, agent->arena + agent->spare, n};
 
   convolve(&a);
   for (uint32_t index = 0; index < encoder->layers; index++) {

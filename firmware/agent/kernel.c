@@ -59,7 +59,7 @@ uint32_t ub_packed_bytes(uint32_t columns) {
   return (chunks_of(columns) + columns * (UB_BLOCK / 2)) * (uint32_t)sizeof(uint32_t);
 }
 
-ub_block ub_pack(uint8_t *arena, const int8_t *x, uint32_t stride, int32_t zero, uint32_t columns, uint32_t positions) {
+UB_SMALL ub_block ub_pack(uint8_t *arena, const int8_t *x, uint32_t stride, int32_t zero, uint32_t columns, uint32_t positions) {
   const uint32_t pairs = (positions + 1) / 2, chunks = chunks_of(columns);
   uint32_t *const energy = (uint32_t *)(void *)arena, *const words = energy + chunks;
   uint32_t most = 0;
@@ -242,9 +242,18 @@ static void dot_block(const tile *t, const ub_block *x, tile_sums *sums) {
   }
 }
 
+/* Weights of 4 bits as int8. */
+INLINE void unpack(const int8_t *from, const int8_t *end, int8_t *to) {
+  for (; from != end; from++, to += 2) {
+    store(&to[0], (int32_t)((uint32_t)*from << 28) >> 28);
+    store(&to[1], *from >> 4);
+  }
+}
+
 /* What a block is multiplied with: a matrix, or the rows of attention. */
 typedef struct {
   tile first;
+  int8_t *room; /* where weights of 4 bits are unpacked, a tile at a time; NULL: they have 8 */
   uint32_t rows;
   const uint8_t *bias;        /* int32_t[rows]; NULL: none */
   const uint8_t *multipliers; /* int32_t[channels] */
@@ -255,6 +264,7 @@ typedef struct {
 
 static void multiply(const factor *f, const ub_block *x, int8_t *y, uint32_t y_stride, uint32_t y_step) {
   tile t = f->first;
+  const int8_t *weights = t.weights;
   const int32_t zero = f->zero, least = f->least;
   for (uint32_t row = 0, channel = 0; row < f->rows; row += ROWS) {
     t.rows = f->rows - row < ROWS ? f->rows - row : ROWS;
@@ -263,6 +273,12 @@ static void multiply(const factor *f, const ub_block *x, int8_t *y, uint32_t y_s
       const int32_t bias = f->bias != NULL && r < t.rows ? ub_read_i32(f->bias, row + r) : 0;
       for (uint32_t p = 0; p < UB_BLOCK; p++) sums.at[r][p] = bias;
     }
+    t.weights = weights;
+    weights += t.rows * t.stride >> (f->room != NULL);
+    if (f->room != NULL) {
+      unpack(t.weights, weights, f->room);
+      t.weights = f->room;
+    }
     dot_block(&t, x, &sums);
     for (uint32_t r = 0; r < t.rows; r++, y += y_step, channel += f->step) {
       const multiplier scale = prepare(ub_read_i32(f->multipliers, channel), (int8_t)f->shifts[channel]);
@@ -270,7 +286,6 @@ static void multiply(const factor *f, const ub_block *x, int8_t *y, uint32_t y_s
       for (const int32_t *sum = sums.at[r], *const end = sum + x->positions; sum != end; sum++, to += y_stride)
         store(to, ub_clamp(requantize(*sum, scale) + zero, least, 127));
     }
-    t.weights += ROWS * t.stride;
     t.energy += chunks_of(x->columns);
   }
 }
@@ -281,6 +296,7 @@ void ub_matmul(const ub_agent *agent, const ub_matrix *m, const ub_block *x, int
   const factor f = {
       .first = {.weights = (const int8_t *)agent->sections[UB_FLATBUFFER].bytes + m->weights,
                 .energy = section + m->energy, .stride = m->columns},
+      .room = m->bits == 4 ? (int8_t *)agent->arena + agent->spare : NULL,
       .rows = m->rows,
       .bias = section + m->bias,
       .multipliers = section + m->multiplier,
@@ -316,7 +332,7 @@ static UB_SMALL int32_t inverse_sqrt(int32_t x, int32_t *exponent) {
   return (int32_t)y;
 }
 
-void ub_normalize(const int8_t *x, int32_t zero, uint32_t n, uint32_t width, int8_t *h) {
+UB_SMALL void ub_normalize(const int8_t *x, int32_t zero, uint32_t n, uint32_t width, int8_t *h) {
   for (uint32_t p = 0; p < n; p++, x += width, h += width) {
     int32_t square = 0, exponent;
     for (uint32_t i = 0; i < width; i++) square += (x[i] - zero) * (x[i] - zero);

@@ -1,4 +1,4 @@
-/* UB_SMALL: a function that runs a few times for a sentence, or less. GCC and clang compile what is cold for size, GCC
+/* UB_SMALL: a function that takes little of a sentence's time. GCC and clang compile what is cold for size, GCC
  * with it what only it calls; the rest of the agent is compiled for speed. */
 #ifndef UTTERBIT_SMALL_H
 #define UTTERBIT_SMALL_H
