@@ -245,8 +245,9 @@ static void dot_block(const tile *t, const ub_block *x, tile_sums *sums) {
 /* Weights of 4 bits as int8. */
 INLINE void unpack(const int8_t *from, const int8_t *end, int8_t *to) {
   for (; from != end; from++, to += 2) {
-    store(&to[0], (int32_t)((uint32_t)*from << 28) >> 28);
-    store(&to[1], *from >> 4);
+    const int32_t both = *from;
+    store(&to[0], (int32_t)((uint32_t)both << 28) >> 28);
+    store(&to[1], both >> 4);
   }
 }
 

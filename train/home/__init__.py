@@ -50,13 +50,13 @@ from train.home.templates import (
 )
 
 SIZES: dict[Part, int] = {"train": 200_000, "valid": 3_000, "test": 3_000}
-OUT_OF_SCOPE: dict[Part, float] = {"train": 0.28, "valid": 0.3, "test": 0.2}
+OUT_OF_SCOPE: dict[Part, float] = {"train": 0.30, "valid": 0.3, "test": 0.2}
 """Share of sentences that are out of scope."""
 CROWD_COPIES = 24
 """How often a command that somebody said is written differently in training, at most ..."""
-CROWD_SHARE = 0.4
+CROWD_SHARE = 0.45
 """... for they are about this share of its sentences ..."""
-CROWD_WEIGHT = 3
+CROWD_WEIGHT = 5
 """... and one of the crowd's counts as so many of ours."""
 HELD_OUT_TEMPLATES = 0.06
 """Share of templates kept for validation, and again for test."""
@@ -626,7 +626,7 @@ def _others(
         shares.append(weights.get(block.split("/")[1], 0.0))
     kinds.append(partial(_fragment, maker, commands))
     shares.append(1.0 if in_training else 0.25)
-    for texts, share in ((strangers, 8.0 if in_training else 12.0), (near, weights["near_miss"])):
+    for texts, share in ((strangers, 14.0 if in_training else 12.0), (near, weights["near_miss"])):
         if texts:
             left: Iterator[str] = iter(texts)
             kinds.append(partial(next, left, None))
