@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from convert.fixed_point import add, exponentials, quantize_multiplier, sum_multipliers
-from convert.flatbuffer import Encoder, Layer, Matrix, Sum, read_encoder
+from convert.flatbuffer import Encoder, Layer, Matrix, Sum, pack_nibbles, read_encoder
 from train.agentlib import constants, ffi, phrase_hash
 from train.errors import UserError
 from train.examples import Value
@@ -95,11 +95,7 @@ def labels_section(labels: Labels, numeric_slots: Sequence[str], class_scale: fl
 def features_section(table: np.ndarray, positions: int, bits: int) -> bytes:
     """ub_features_header and the embedding table, integers [rows, E] in the range of ``bits``."""
     section = _Section("ub_features_header")
-    if bits == 4:
-        nibbles = (table + 8).astype(np.uint8)
-        packed = (nibbles[:, 0::2] | nibbles[:, 1::2] << 4).tobytes()
-    else:
-        packed = table.astype(np.int8).tobytes()
+    packed = pack_nibbles(table + 8) if bits == 4 else table.astype(np.int8)
     return section.header(
         "ub_features_header",
         rows=len(table),
@@ -107,7 +103,7 @@ def features_section(table: np.ndarray, positions: int, bits: int) -> bytes:
         positions=positions,
         bits=bits,
         hashing=constants()["UB_HASHING"],
-        table=section.place(packed, ALIGNMENT),
+        table=section.place(packed.tobytes(), ALIGNMENT),
     )
 
 

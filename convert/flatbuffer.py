@@ -20,7 +20,7 @@ from ai_edge_litert import schema_py_generated as schema
 from convert.fixed_point import product_scale
 from train.errors import UserError
 from train.quiet import native_silence
-from train.student import LOGIT_LIMIT, MASK_MARGIN, Student
+from train.student import LOGIT_LIMIT, MASK_MARGIN, STEPS_4BIT, Student
 
 OPERATORS = frozenset(
     [
@@ -98,13 +98,17 @@ def _check(model: Any) -> None:
             raise UserError(f"tensor {tensor.name.decode()} was not quantized to int8; give every activation a range")
 
 
+WIDER = 127 / STEPS_4BIT
+"""A step of 4 bits in steps of 8."""
+
+
 def _narrow(model: Any) -> None:
     """Stores what training rounded to 4 bits in 4 bits; the converter knows 8 alone.
 
-    Such weights have 15 values, k 127/7 rounded.
+    Such weights have 15 values: k WIDER, rounded.
     """
     graph = model.subgraphs[0]
-    values = np.round(np.arange(-7, 8) * 127 / 7)
+    values = np.round(np.arange(-STEPS_4BIT, STEPS_4BIT + 1) * WIDER)
     biases: set[int] = set()
     for name, operator in zip(operator_names(model), graph.operators, strict=True):
         if name != "FULLY_CONNECTED":
@@ -114,29 +118,25 @@ def _narrow(model: Any) -> None:
         if tensor.type != schema.TensorType.INT8 or not np.isin(weights, values).all():
             continue
         tensor.type = schema.TensorType.INT4
-        _replace(model, tensor, pack_nibbles(np.round(weights * (7 / 127)).astype(np.int8)))
+        _replace(model, tensor, pack_nibbles(np.round(weights / WIDER).astype(np.int8)))
         biases.update(int(t) for t in operator.inputs[2:] if t >= 0)
     for bias in (graph.tensors[i] for i in sorted(biases)):
         sums = np.frombuffer(bytes(model.buffers[bias.buffer].data), np.int32)
-        _replace(model, bias, np.round(sums * (7 / 127)).astype(np.int32).view(np.uint8))
-    used = {tensor.buffer for tensor in graph.tensors}
-    for index, buffer in enumerate(model.buffers):
-        if index not in used:
-            buffer.data = None
+        _replace(model, bias, np.round(sums / WIDER).astype(np.int32).view(np.uint8))
 
 
 def _replace(model: Any, tensor: Any, data: np.ndarray) -> None:
-    """Gives a tensor other data, of a 127/7 times larger scale. (Equal tensors share a buffer.)"""
-    tensor.quantization.scale = tensor.quantization.scale * np.float32(127 / 7)
+    """Gives a tensor other data, of a scale that is WIDER times as large. (Equal tensors share a buffer.)"""
+    tensor.quantization.scale = tensor.quantization.scale * np.float32(WIDER)
     tensor.buffer = len(model.buffers)
     model.buffers.append(schema.BufferT())
     model.buffers[-1].data = data
 
 
 def pack_nibbles(values: np.ndarray) -> np.ndarray:
-    """int8 in -8 … 7 as TFLite's INT4: uint8, two a byte, the first in the lower half."""
-    nibbles = values.reshape(-1, 2) & 15
-    return (nibbles[:, 0] | nibbles[:, 1] << 4).astype(np.uint8)
+    """The lower four bits of integers [..., n], n even, as TFLite's INT4: uint8 [..., n / 2], the first one lower."""
+    nibbles = values & 15
+    return (nibbles[..., 0::2] | nibbles[..., 1::2] << 4).astype(np.uint8)
 
 
 def unpack_nibbles(packed: np.ndarray) -> np.ndarray:
@@ -146,8 +146,12 @@ def unpack_nibbles(packed: np.ndarray) -> np.ndarray:
 
 
 def _slim(model: Any) -> bytes:
-    """The flatbuffer without what nothing reads: inner names, signatures, metadata, observed minima and maxima."""
+    """The flatbuffer without what nothing reads: inner names, signatures, metadata, observed ranges, data."""
     graph = model.subgraphs[0]
+    used = {tensor.buffer for tensor in graph.tensors}
+    for index, buffer in enumerate(model.buffers):
+        if index not in used:
+            buffer.data = None
     by_rank = ((graph.inputs, {3: b"embedding", 4: b"mask"}), (graph.outputs, {2: b"classes", 3: b"tags"}))
     names = {int(t): kinds[len(graph.tensors[t].shape)] for ends, kinds in by_rank for t in ends}
     for index, tensor in enumerate(graph.tensors):
@@ -279,12 +283,14 @@ class _Graph:
         return [int(s) for s in self.tensors[tensor].shape]
 
     def constant(self, tensor: int, dtype: Any) -> np.ndarray:
-        data = self.model.buffers[self.tensors[tensor].buffer].data
-        return np.frombuffer(bytes(data), dtype).reshape(self.shape(tensor))
+        data = bytes(self.model.buffers[self.tensors[tensor].buffer].data)
+        narrow = self.bits(tensor) == 4
+        values = unpack_nibbles(np.frombuffer(data, np.uint8)) if narrow else np.frombuffer(data, dtype)
+        return values.reshape(self.shape(tensor))
 
-    def nibbles(self, tensor: int) -> np.ndarray:
-        data = self.model.buffers[self.tensors[tensor].buffer].data
-        return unpack_nibbles(np.frombuffer(bytes(data), np.uint8)).reshape(self.shape(tensor))
+    def bits(self, tensor: int) -> int:
+        """Of a weight."""
+        return 4 if self.tensors[tensor].type == schema.TensorType.INT4 else 8
 
     def offset(self, tensor: int) -> int:
         buffer = self.view.Buffers(self.tensors[tensor].buffer)
@@ -297,8 +303,7 @@ class _Graph:
     def matrix(self, operator: Any) -> Matrix:
         x, w = operator.inputs[0], operator.inputs[1]
         y = operator.outputs[0]
-        narrow = self.tensors[w].type == schema.TensorType.INT4
-        weights = self.nibbles(w) if narrow else self.constant(w, np.int8)
+        weights = self.constant(w, np.int8)
         weights = weights.reshape(weights.shape[0], -1)
         bias = np.zeros(len(weights), np.int64)
         if len(operator.inputs) > 2 and operator.inputs[2] >= 0:
@@ -307,7 +312,7 @@ class _Graph:
             [product_scale(self.scale(x), float(s), self.scale(y)) for s in self.tensors[w].quantization.scale]
         )
         relu = operator.builtinOptions.fusedActivationFunction == schema.ActivationFunctionType.RELU
-        return Matrix(self.offset(w), weights, bias, scales, self.zero(x), self.zero(y), relu, 4 if narrow else 8)
+        return Matrix(self.offset(w), weights, bias, scales, self.zero(x), self.zero(y), relu, self.bits(w))
 
     def sum(self, operator: Any, first: int) -> Sum:
         a, b = operator.inputs

@@ -131,17 +131,19 @@ def quantize_weights(w: tf.Tensor, axis: int | None) -> tf.Tensor:
     return w + tf.stop_gradient(tf.round(w / scale) * scale - w)
 
 
+STEPS_4BIT = 7
+"""Of 4 bits, either way."""
 CLIPPING = (1.0, 0.9, 0.8, 0.7, 0.6)
 """Shares of the largest weight that are tried as the range of 4 bits."""
 
 
 def quantize_weights_4bit(w: tf.Tensor) -> tf.Tensor:
-    """Rounds weights to ±7 steps of one scale, with a straight-through gradient.
+    """Rounds weights to ±:data:`STEPS_4BIT` steps of one scale, with a straight-through gradient.
 
     Larger weights are clipped where that leaves the smaller squared error (Banner et al. 2019).
     """
-    scales = tf.reduce_max(tf.abs(w)) * tf.constant(CLIPPING) / 7 + 1e-12
-    rounded = [tf.clip_by_value(tf.round(w / scale), -7, 7) * scale for scale in tf.unstack(scales)]
+    scales = tf.reduce_max(tf.abs(w)) * tf.constant(CLIPPING) / STEPS_4BIT + 1e-12
+    rounded = [tf.clip_by_value(tf.round(w / scale), -STEPS_4BIT, STEPS_4BIT) * scale for scale in tf.unstack(scales)]
     best = tf.argmin([tf.reduce_sum((r - w) ** 2) for r in rounded])
     return w + tf.stop_gradient(tf.gather(tf.stack(rounded), best) - w)
 
