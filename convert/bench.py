@@ -50,7 +50,14 @@ POSITIONS = (1, 4, 8, 16, 24, 32)
 SENTENCE = "turn on the light in the living room"
 """Eight words: the whole path from line to answer."""
 BOARDS = SOURCES.parent / "boards"
-MACHINE = ("-march=rv32imc", "-mabi=ilp32", "-misa-spec=2.2", "--specs=picolibc.specs", "-ffreestanding")
+MACHINE = (
+    "-march=rv32imc",
+    "-mabi=ilp32",
+    "-misa-spec=2.2",
+    "-msave-restore",
+    "--specs=picolibc.specs",
+    "-ffreestanding",
+)
 WRAPPED = (
     *("tokenize", "pieces", "embed", "encode", "decode", "pack", "matmul", "normalize", "add"),
     *("bound", "product", "softmax"),
@@ -290,6 +297,18 @@ def most_stack(folder: Path, function: str) -> int:
     return deepest(function, ())
 
 
+def labels_of(intents: int, slots: int) -> Labels:
+    """Names without meaning."""
+    return Labels(
+        tuple(f"Intent{i}" for i in range(intents)),
+        tuple(f"slot{i}" for i in range(slots)),
+        tuple((i, ()) for i in range(intents)),
+        tuple(tuple(range(slots)) for _ in range(intents)),
+        tuple(() for _ in range(intents)),
+        (),
+    )
+
+
 def notes_agent() -> bytes:
     """The bundle of an agent that never learned, of the shape with which TFLite Micro was measured first.
 
@@ -301,14 +320,7 @@ def notes_agent() -> bytes:
     from convert.flatbuffer import convert
     from train.student import Shape, Student
 
-    slots = 9
-    labels = Labels(
-        tuple(f"Intent{i}" for i in range(25)),
-        tuple(f"slot{i}" for i in range(slots)),
-        tuple((i, ()) for i in range(25)),
-        tuple(tuple(range(slots)) for _ in range(25)),
-        (),
-    )
+    labels = labels_of(intents=25, slots=9)
     shape = Shape(
         len(labels.classes),
         labels.tags,
@@ -331,7 +343,7 @@ def notes_agent() -> bytes:
     table = np.round(np.asarray(student.quantized_table()) / float(student.table_step)).astype(np.int64)
     return assemble(
         {"name": "notes"},
-        labels=labels_section(labels, [], 0.1, Calibration(1.0, 0.0)),
+        labels=labels_section(labels, [], (0.1, 0.1), Calibration(1.0, 0.0)),
         features=features_section(table, shape.positions, shape.embed_bits),
         values=values_section(labels, {}, []),
         golden=golden_section([]),

@@ -174,9 +174,12 @@ def measure_float(
     """The figures of a float model on each part; its temperature and threshold are fitted to validation."""
     said = {name: heads_of([e.text for e in part]) for name, part in parts_of(data).items()}
     pairs = zip(said["valid"], data.valid, strict=True)
-    known = [(heads.classes, labels.class_of(example)) for heads, example in pairs if heads]
-    logits = np.stack([classes for classes, _ in known]).astype(np.float64)
-    scored = Scored(logits, np.array([gold for _, gold in known]))
+    known = [(heads, labels.class_of(example)) for heads, example in pairs if heads]
+    scored = Scored(
+        np.stack([heads.classes for heads, _ in known]).astype(np.float64),
+        np.stack([heads.shortfalls(labels) for heads, _ in known]),
+        np.array([gold for _, gold in known]),
+    )
     decoder = Decoder(labels, calibrate(scored, labels, most_accepted, by_sentence=True))
     return {name: _figures(part, [decoder.predict(h) for h in said[name]]) for name, part in parts_of(data).items()}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import struct
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,16 +60,16 @@ class Calibration:
     """0 … 1."""
     others: float = 1.0
     """How much other intents count against the best one, 0 … 1; out of scope counts in full."""
+    tag_weight: float = 0.0
+    """How much a class's likeliest tags count beside its own logit, 0 … 1."""
 
 
-def labels_section(labels: Labels, numeric_slots: Sequence[str], class_scale: float, calibration: Calibration) -> bytes:
-    """ub_labels_header and what it points to."""
+def labels_section(
+    labels: Labels, numeric_slots: Sequence[str], scales: tuple[float, float], calibration: Calibration
+) -> bytes:
+    """ub_labels_header and what it points to; ``scales``: of the logits of classes and tags."""
     section = _Section("ub_labels_header")
-    size = (len(labels.slots) + 7) // 8
-
-    def bits(flags: Iterable[bool]) -> bytes:
-        return sum(1 << i for i, flag in enumerate(flags) if flag).to_bytes(size, "little")
-
+    class_scale, tag_scale = scales
     steps = np.arange(256) * class_scale / calibration.temperature
     none = constants()["UB_NONE"]
     return section.header(
@@ -79,15 +79,14 @@ def labels_section(labels: Labels, numeric_slots: Sequence[str], class_scale: fl
         classes=len(labels.classes),
         threshold=round(calibration.threshold * 10000),
         others=round(calibration.others * 256),
+        tag_weight=min(0xFFFF, round(calibration.tag_weight * tag_scale / class_scale * 256)),
         intent_names=section.strings(labels.intents),
         slot_names=section.strings(labels.slots),
         implied=section.strings([json.dumps(dict(i), separators=(",", ":")) if i else "" for _, i in labels.classes]),
         class_intent=section.array([none if i is None else i for i, _ in labels.classes], "<u2"),
-        slot_mask=section.place(
-            b"".join(sum(1 << s for s in legal).to_bytes(size, "little") for legal in labels.legal)
-        ),
-        numeric_mask=section.place(bits(s in numeric_slots for s in labels.slots)),
-        single_mask=section.place(bits(i in labels.single for i in range(len(labels.slots)))),
+        slot_masks=section.place(b"".join(labels.masks)),
+        numeric_mask=section.place(labels.bits(i for i, slot in enumerate(labels.slots) if slot in numeric_slots)),
+        single_mask=section.place(labels.bits(labels.single)),
         probability=section.array(np.round(65536 * np.exp(-steps)), "<u4"),
     )
 

@@ -8,17 +8,30 @@ from dataclasses import dataclass
 import numpy as np
 
 from convert.bundle import Calibration
+from train.agentlib import best_tags
 from train.labels import Labels
 
 
 @dataclass(frozen=True)
 class Scored:
-    """What the int8 model says of labelled sentences."""
+    """What a model says of labelled sentences."""
 
     logits: np.ndarray
-    """float64 [N, C]"""
+    """float64 [N, C], of the classes."""
+    shortfalls: np.ndarray
+    """float64 [N, C], :func:`tag_shortfalls` in the unit of the logits."""
     classes: np.ndarray
     """int [N]"""
+
+
+def tag_shortfalls(tags: np.ndarray, labels: Labels) -> np.ndarray:
+    """By how much the likeliest tags that each class allows are behind the likeliest of all, int [C].
+
+    tags: the words' logits, int8 [words, T].
+    """
+    _, most = best_tags(tags, labels.bits(range(len(labels.slots))) + labels.bits(()))
+    behind = {masks: most - best_tags(tags, masks)[1] for masks in set(labels.masks)}
+    return np.array([behind[masks] for masks in labels.masks])
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
@@ -27,11 +40,14 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
     return np.asarray(shifted - np.log(np.exp(shifted).sum(-1, keepdims=True)))
 
 
-def fit_temperature(scored: Scored) -> float:
-    """The temperature of least negative log-likelihood (Guo et al. 2017), by golden-section search in 0.05 … 5."""
+def fit_temperature(logits: np.ndarray, classes: np.ndarray) -> float:
+    """The temperature of least negative log-likelihood (Guo et al. 2017), by golden-section search in 0.05 … 5.
+
+    logits: float64 [N, C]; classes: the right ones, int [N].
+    """
 
     def loss(temperature: float) -> float:
-        return -float(log_softmax(scored.logits / temperature)[np.arange(len(scored.classes)), scored.classes].mean())
+        return -float(log_softmax(logits / temperature)[np.arange(len(classes)), classes].mean())
 
     low, high = 0.05, 5.0
     ratio = (5**0.5 - 1) / 2
@@ -44,7 +60,8 @@ def fit_temperature(scored: Scored) -> float:
 def best_intents(
     logits: np.ndarray, labels: Labels, temperature: float, others: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Of logits [N, C] the best intents, int [N], and their scores, float64 [N], by firmware/agent/decode.c's rule.
+    """Of logits [N, C], from which the tags' shortfalls have been taken, the best intents, int [N], and their scores,
+    float64 [N], by firmware/agent/decode.c's rule.
 
     The score weighs the best intent against "out of scope", and ``others`` times against the other intents.
     """
@@ -61,31 +78,40 @@ OTHERS = (1.0, 0.5, 0.25, 0.125, 0.0)
 tells best what is no command; where it had little, that no intent stands out tells more."""
 
 
-def calibrate(scored: Scored, labels: Labels, most_accepted: float, *, by_sentence: bool = False) -> Calibration:
-    """Temperature, threshold, and the weight of other intents in the score.
+TAG_WEIGHTS = (0.5, 0.75, 0.25, 1.0, 0.0)
+"""Weights of the tags beside the classes that are tried, a fair one first. With 1 both heads' likelihoods multiply, as
+if they were independent, which makes them too sure."""
 
-    Weight and threshold are those at which fewest sentences are wrongly rejected or accepted, both shares counted
-    alike, or ``by_sentence`` every sentence, among those that accept at most ``most_accepted`` of what is out of scope.
+
+def calibrate(scored: Scored, labels: Labels, most_accepted: float, *, by_sentence: bool = False) -> Calibration:
+    """Temperature, threshold, and the weights of the tags and of other intents in the score.
+
+    The temperature is fitted for every weight of the tags. Weights and threshold are those at which fewest sentences
+    are answered wrongly, commands by another intent or none and what is out of scope by any, both shares counted alike,
+    or ``by_sentence`` every sentence, among those that accept at most ``most_accepted`` of what is out of scope.
     Without such sentences everything is accepted.
     """
-    temperature = fit_temperature(scored)
-    inside = np.array([labels.classes[c][0] is not None for c in scored.classes])
-    if inside.all() or not inside.any():
-        return Calibration(temperature, 0.0)
-    thresholds = np.arange(0, 10001) / 10000
-    weight = (~inside).sum() / inside.sum() if by_sentence else 1.0
-
-    def cheapest(others: float) -> tuple[float, float]:
-        _, scores = best_intents(scored.logits, labels, temperature, others)
-        rejected = np.searchsorted(np.sort(scores[inside]), thresholds) / inside.sum()
-        accepted = 1 - np.searchsorted(np.sort(scores[~inside]), thresholds) / (~inside).sum()
-        cost = np.where(accepted <= most_accepted, rejected + weight * accepted, 2 + weight + accepted)
-        best = np.flatnonzero(cost == cost.min())
-        return float(cost.min()), float(thresholds[best[len(best) // 2]])
-
-    found = {others: cheapest(others) for others in OTHERS}
-    others = min(found, key=lambda o: found[o][0])
-    return Calibration(temperature, found[others][1], others)
+    intent_of = np.array([-1 if i is None else i for i, _ in labels.classes])
+    gold = intent_of[scored.classes]
+    inside = gold >= 0
+    rejecting = bool(inside.any()) and not inside.all()
+    thresholds = np.arange(0, 10001) / 10000 if rejecting else np.zeros(1)
+    weight = (~inside).sum() / max(1, inside.sum()) if by_sentence else 1.0
+    found: list[tuple[float, Calibration]] = []
+    for tag_weight in TAG_WEIGHTS:
+        logits = scored.logits - tag_weight * scored.shortfalls
+        temperature = fit_temperature(logits, scored.classes)
+        for others in OTHERS if rejecting else OTHERS[:1]:
+            intents, scores = best_intents(logits, labels, temperature, others)
+            right = np.sort(scores[inside & (intents == gold)])
+            wrong = 1 - (len(right) - np.searchsorted(right, thresholds)) / max(1, inside.sum())
+            accepted = 1 - np.searchsorted(np.sort(scores[~inside]), thresholds) / max(1, (~inside).sum())
+            cost = wrong if not rejecting else wrong + weight * accepted
+            cost = np.where((accepted <= most_accepted) | (not rejecting), cost, 2 + weight + accepted)
+            best = np.flatnonzero(cost == cost.min())
+            threshold = float(thresholds[best[len(best) // 2]])
+            found.append((float(cost.min()), Calibration(temperature, threshold, others, tag_weight)))
+    return min(found, key=lambda one: one[0])[1]
 
 
 def risk_curve(scores: Sequence[float], inside: Sequence[bool]) -> list[tuple[float, float, float]]:

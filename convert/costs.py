@@ -21,7 +21,7 @@ import tensorflow as tf
 from rich.console import Console
 from rich.progress import track
 
-from convert.bench import count_rv32
+from convert.bench import count_rv32, labels_of
 from convert.bundle import Calibration, assemble, features_section, golden_section, labels_section, values_section
 from convert.flatbuffer import convert
 from train.agentlib import Agent
@@ -37,7 +37,6 @@ from train.cost import (
     weight_bytes,
 )
 from train.examples import write_atomic
-from train.labels import Labels
 from train.student import Shape, Student
 
 TEXT = "play some music by the rolling stones from nineteen seventy two in the bedroom upstairs and turn on one lamp"
@@ -74,17 +73,6 @@ class Measured:
     """Of every sentence: its positions, and instructions by kind."""
 
 
-def labels_of(intents: int, slots: int) -> Labels:
-    """Names without meaning."""
-    return Labels(
-        tuple(f"Intent{i}" for i in range(intents)),
-        tuple(f"slot{i}" for i in range(slots)),
-        tuple((i, ()) for i in range(intents)),
-        tuple(tuple(range(slots)) for _ in range(intents)),
-        (),
-    )
-
-
 def measure(sizes: dict[str, Any], folder: Path, seed: int = 0) -> Measured:
     """Bundles a student that never learned, and runs it."""
     sizes = dict(sizes)
@@ -107,7 +95,7 @@ def measure(sizes: dict[str, Any], folder: Path, seed: int = 0) -> Measured:
     flatbuffer = convert(student)
     content = assemble(
         {"name": "costs"},
-        labels=labels_section(labels, [], 0.1, Calibration(1.0, 0.0)),
+        labels=labels_section(labels, [], (0.1, 0.1), Calibration(1.0, 0.0)),
         features=features_section(table.astype(np.int64), shape.positions, shape.embed_bits),
         values=values_section(labels, {}, []),
         golden=golden_section([]),

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from convert.bundle import Calibration
-from convert.calibration import best_intents
+from convert.calibration import best_intents, tag_shortfalls
 from train.agentlib import Token, best_tags
 from train.examples import Slot
 from train.labels import OUTSIDE, Labels
 from train.metrics import Prediction
-from train.training import legal_masks, rounded
+from train.training import rounded
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,11 @@ class Heads:
     tags: np.ndarray
     """float [tokens, T], logits."""
 
+    def shortfalls(self, labels: Labels) -> np.ndarray:
+        """:func:`tag_shortfalls` in the unit of the logits, float64 [C]."""
+        step = float(np.abs(self.tags).max()) / 127
+        return np.asarray(tag_shortfalls(rounded(self.tags), labels) * step)
+
 
 class Decoder:
     """Turns logits into predictions.
@@ -37,7 +42,6 @@ class Decoder:
 
     def __init__(self, labels: Labels, calibration: Calibration) -> None:
         self.labels, self.calibration = labels, calibration
-        self._masks = legal_masks(labels)
         intent_of = np.array([-1 if i is None else i for i, _ in labels.classes])
         self._classes = [np.flatnonzero(intent_of == i) for i in range(len(labels.intents))]
 
@@ -45,20 +49,20 @@ class Decoder:
         """The answer to a sentence; ``None`` is one without a word."""
         if heads is None:
             return Prediction(None, error="empty")
-        logits = np.asarray(heads.classes, np.float64)
+        logits = heads.classes.astype(np.float64) - self.calibration.tag_weight * heads.shortfalls(self.labels)
         (intent,), (score,) = best_intents(
             logits[None], self.labels, self.calibration.temperature, self.calibration.others
         )
         if score < self.calibration.threshold:
             return Prediction(None)
         own = self._classes[intent]
-        implied = self.labels.classes[own[logits[own].argmax()]][1]
-        return Prediction(self.labels.intents[intent], self._slots(heads, self._masks[intent]), implied)
+        best = own[logits[own].argmax()]
+        return Prediction(self.labels.intents[intent], self._slots(heads, best), self.labels.classes[best][1])
 
-    def _slots(self, heads: Heads, legal: bytes) -> tuple[Slot, ...]:
+    def _slots(self, heads: Heads, klass: int) -> tuple[Slot, ...]:
         """The spans of the likeliest tags; a slot that is never said twice keeps one, the surer."""
         logits = rounded(heads.tags)
-        tags = best_tags(logits, legal)
+        tags, _ = best_tags(logits, self.labels.masks[klass])
         margins = logits[np.arange(len(tags)), tags].astype(int) - logits[:, OUTSIDE]
         spans: list[_Span] = []
         for token, (tag, margin) in enumerate(zip(tags.tolist(), margins.tolist(), strict=True)):

@@ -27,7 +27,7 @@ from convert.bundle import (
     read_sections,
     values_section,
 )
-from convert.calibration import Scored, calibrate
+from convert.calibration import Scored, calibrate, tag_shortfalls
 from convert.diagnosis import diagnose, hear
 from convert.flatbuffer import Encoder, convert, operator_names, read_encoder
 from convert.options import Options
@@ -41,7 +41,7 @@ from train.errors import UserError
 from train.examples import Example, write_atomic
 from train.labels import Labels
 from train.student import Student
-from train.training import evaluate, legal_masks
+from train.training import evaluate
 
 BUNDLE, FLATBUFFER, METRICS, REPORT = "agent.bundle", "student.tflite", "metrics.json", "report.html"
 BENCHMARK = "benchmark"
@@ -77,6 +77,7 @@ def run(folder: Path, options: Options, console: Console) -> dict[str, Any]:
         flatbuffer = convert(student)
     operators = collections.Counter(operator_names(schema.ModelT.InitFromPackedBuf(flatbuffer, 0)))
     encoder = read_encoder(flatbuffer)
+    scales = (encoder.class_scale, encoder.tag_scale)
     step = float(student.table_step)
     table = np.round(np.asarray(student.quantized_table()) / step).astype(np.int64)
     features = features_section(table, student.shape.positions, student.shape.embed_bits)
@@ -85,7 +86,7 @@ def run(folder: Path, options: Options, console: Console) -> dict[str, Any]:
     def bundle_of(calibration: Calibration, golden: Sequence[Golden], manifest: dict[str, Any]) -> bytes:
         return assemble(
             manifest,
-            labels=labels_section(labels, data.numeric_slots, encoder.class_scale, calibration),
+            labels=labels_section(labels, data.numeric_slots, scales, calibration),
             features=features,
             values=values,
             golden=golden_section(golden),
@@ -109,7 +110,9 @@ def run(folder: Path, options: Options, console: Console) -> dict[str, Any]:
     int8 = _accuracy(encoded, outputs, labels)
     floating = _float_accuracy(student, encoded, pieces, labels)
     scored = Scored(
-        np.stack([c for c, _ in outputs]) * encoder.class_scale, np.array([labels.class_of(e) for e in usable])
+        np.stack([c for c, _ in outputs]) * encoder.class_scale,
+        np.stack([tag_shortfalls(t, labels) for _, t in outputs]) * encoder.tag_scale,
+        np.array([labels.class_of(e) for e in usable]),
     )
     calibration = calibrate(scored, labels, options.most_accepted, by_sentence=options.by_sentence)
     chosen = sample(list(zip(usable, outputs, strict=True)), GOLDEN, seed=1)
@@ -120,6 +123,7 @@ def run(folder: Path, options: Options, console: Console) -> dict[str, Any]:
         "temperature": round(calibration.temperature, 4),
         "threshold": calibration.threshold,
         "others": calibration.others,
+        "tag_weight": calibration.tag_weight,
     }
     tflm_arena = arena_bytes(flatbuffer)
     manifest = {
@@ -140,7 +144,7 @@ def run(folder: Path, options: Options, console: Console) -> dict[str, Any]:
         diagnosis = diagnose(hear(final, data.watched))
         rounding = {
             "activations": activation_errors(student, followed, pieces),
-            "logits": logit_errors(student, encoded, pieces, outputs, (encoder.class_scale, encoder.tag_scale)),
+            "logits": logit_errors(student, encoded, pieces, outputs, scales),
         }
     metrics = {
         "name": name,
@@ -194,14 +198,13 @@ def refresh_reports(folder: Path) -> None:
 def _accuracy(encoded: Encoded, outputs: Sequence[tuple[np.ndarray, np.ndarray]], labels: Labels) -> dict[str, float]:
     """Share of right intents (out of scope is one of them) and of intents with all tags right, nothing rejected."""
     intent_of = np.array([-1 if i is None else i for i, _ in labels.classes])
-    masks = legal_masks(labels)
     right = exact = 0
     for i, (classes, tags) in enumerate(outputs):
-        intent = intent_of[classes.argmax()]
-        hit = bool(intent == intent_of[encoded.classes[i]])
+        best = classes.argmax()
+        hit = bool(intent_of[best] == intent_of[encoded.classes[i]])
         right += hit
-        if hit and intent >= 0:
-            hit = np.array_equal(best_tags(tags, masks[intent]), encoded.tags[i, : len(tags)])
+        if hit and intent_of[best] >= 0:
+            hit = np.array_equal(best_tags(tags, labels.masks[best])[0], encoded.tags[i, : len(tags)])
         exact += hit
     return {"intent": round(right / len(outputs), 4), "exact": round(exact / len(outputs), 4)}
 

@@ -140,7 +140,9 @@ def test_float_logits_are_decoded_as_the_firmware_does(agent_folder: Path, bundl
     content = bundle.read_bytes()
     encoder, agent = read_encoder(read_sections(content)["flatbuffer"]), Agent(content)
     labels = Labels.from_json(json.loads((agent_folder / "student.json").read_text())["labels"])
-    decoder = Decoder(labels, Calibration(metrics["temperature"], metrics["threshold"], metrics["others"]))
+    decoder = Decoder(
+        labels, Calibration(*(metrics[name] for name in ("temperature", "threshold", "others", "tag_weight")))
+    )
     data = datasets.load(str(agent_folder / pipeline.DATA), data_dir=None, cache_dir=agent_folder)
     examples = data.valid[:400]
     differ = []
@@ -222,7 +224,7 @@ def test_a_threshold_by_sentence_spares_the_many() -> None:
     rng = np.random.default_rng(3)
     classes = np.array([0] * 3000 + [1] * 100)
     logits = rng.normal(0, 1, (len(classes), 2)) + 2 * np.eye(2)[classes]
-    scored = Scored(logits, classes)
+    scored = Scored(logits, np.zeros_like(logits), classes)
 
     def wrong(**how: bool) -> tuple[int, int]:
         calibration = calibrate(scored, labels, 0.4, **how)

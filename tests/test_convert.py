@@ -17,14 +17,14 @@ from test_engine import one_operator
 
 from convert.__main__ import main
 from convert.bundle import SECTION_NAMES, read_manifest, read_sections
-from convert.calibration import Scored, best_intents, calibrate, fit_temperature
+from convert.calibration import Scored, best_intents, calibrate, fit_temperature, tag_shortfalls
 from convert.fixed_point import product_scale, quantize_multiplier, requantize
 from convert.flatbuffer import OPERATORS, operator_names, pack_nibbles, read_encoder, unpack_nibbles
 from convert.reference import Reference
 from train import pipeline
 from train.agentlib import Agent, constants, ffi
 from train.errors import UserError
-from train.examples import Example, read_jsonl
+from train.examples import Example, Slot, read_jsonl
 from train.labels import Labels
 from train.student import Shape, quantize_weights_4bit
 
@@ -251,7 +251,7 @@ def scored(labels: Labels, count: int, temperature: float) -> Scored:
     rng = np.random.default_rng(5)
     logits = rng.normal(0, 3, (count, len(labels.classes)))
     noise = rng.gumbel(size=logits.shape)
-    return Scored(logits, np.argmax(logits / temperature + noise, 1))
+    return Scored(logits, np.zeros_like(logits), np.argmax(logits / temperature + noise, 1))
 
 
 LABELS = Labels.of(
@@ -261,7 +261,8 @@ LABELS = Labels.of(
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
 def test_temperature_is_found(temperature: float) -> None:
-    assert fit_temperature(scored(LABELS, 20000, temperature)) == pytest.approx(temperature, rel=0.05)
+    data = scored(LABELS, 20000, temperature)
+    assert fit_temperature(data.logits, data.classes) == pytest.approx(temperature, rel=0.05)
 
 
 @pytest.mark.parametrize("most", [0.0, 0.01, 0.2])
@@ -301,17 +302,38 @@ def test_other_intents_count_where_that_tells_commands_from_the_rest(told_by: st
         # Its class is likelier than any intent, and of a command another intent is often likely, too.
         logits[rows[command], (classes[command] + 1) % 3] += rng.choice([0, 5], command.sum())
         logits[~command] += (2, 0, 0, 3)
-    calibration = calibrate(Scored(logits, classes), LABELS, 0.05)
+    calibration = calibrate(Scored(logits, np.zeros_like(logits), classes), LABELS, 0.05)
     assert (calibration.others < 0.5) == (told_by == "out of scope")
+
+
+@pytest.mark.parametrize("tell", [0.0, 0.5, 1.0])
+def test_tags_count_as_much_as_they_tell_of_the_class(tell: float) -> None:
+    rng = np.random.default_rng(2)
+    shortfalls = rng.uniform(0, 6, (4000, 4))
+    logits = rng.normal(0, 2, (4000, 4))
+    classes = np.argmax(logits - tell * shortfalls + rng.gumbel(size=logits.shape), 1)
+    assert calibrate(Scored(logits, shortfalls, classes), LABELS, 0.05).tag_weight == tell
+
+
+def test_a_class_falls_short_by_what_its_tags_cost() -> None:
+    here = (Slot("area", 0, 1),)
+    labels = Labels.of([*(Example(f"a {i}", "A", here) for i in range(100)), Example("b", "B"), Example("c", None)])
+    assert labels.needed == ((0,), (), ())
+    tags = np.array([[10, 7, 90], [20, 40, 0]], np.int8)  # O, B-area, I-area
+    assert tag_shortfalls(tags, labels).tolist() == [0, 20, 20]
+    assert tag_shortfalls(np.array([[10, 7, 90]], np.int8), labels).tolist() == [3, 0, 0]
 
 
 def test_the_chip_scores_by_the_same_rule(content: bytes, agent_folder: Path, sentences: list[str]) -> None:
     agent, labels = Agent(content), pipeline.load(agent_folder)[1]
-    scale = read_encoder(read_sections(content)["flatbuffer"]).class_scale
+    encoder = read_encoder(read_sections(content)["flatbuffer"])
     manifest = read_manifest(content)
     for text in sentences[:200]:
-        logits = agent.encode(agent.embed(text))[0]
-        (intent,), (score,) = best_intents(logits[None] * scale, labels, manifest["temperature"], manifest["others"])
+        classes, tags = agent.encode(agent.embed(text))
+        weight = manifest["tag_weight"] * encoder.tag_scale / encoder.class_scale
+        steps = classes - np.round(tag_shortfalls(tags, labels) * weight)
+        logits = (steps * encoder.class_scale)[None]
+        (intent,), (score,) = best_intents(logits, labels, manifest["temperature"], manifest["others"])
         answer = agent.parse(text)
         assert answer.intent == labels.intents[intent]
         assert answer.score == pytest.approx(score, abs=2e-3)

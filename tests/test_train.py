@@ -18,7 +18,7 @@ from train.encoding import Vocabulary, encode, tags_of
 from train.errors import UserError
 from train.examples import Example, Slot
 from train.labels import Labels
-from train.training import legal_masks, path_loss, soft_path_loss, tag_marginals
+from train.training import path_loss, soft_path_loss, tag_marginals
 
 ROWS, POSITIONS = 256, 16
 
@@ -80,10 +80,23 @@ def test_labels_of_a_training_set() -> None:
     assert LABELS.intents == ("Set", "TurnOn")
     assert LABELS.slots == ("area", "level", "name")
     assert LABELS.classes == ((0, LIGHT), (1, ()), (1, LIGHT), (None, ()))
-    assert LABELS.legal == ((1, 2), (0, 2))
+    assert LABELS.legal == ((1, 2), (0, 2), (2,), ())
+    assert LABELS.needed == ((), (), (), ()), "a few sentences prove nothing"
     assert LABELS.tags == 7
     assert [LABELS.class_of(e) for e in EXAMPLES] == [2, 1, 1, 0, 3]
     assert Labels.from_json(json.loads(json.dumps(LABELS.to_json()))) == LABELS
+
+
+def test_what_all_sentences_of_a_class_have_it_needs() -> None:
+    def labels(without: int, others: int) -> Labels:
+        have = [Example(f"to {i}", "Set", (Slot("level", 3, 4),)) for i in range(others)]
+        return Labels.of([*have, *(Example(f"dim {i}", "Set") for i in range(without))] * 2)
+
+    assert labels(0, 98).needed == ((0,),)
+    assert labels(0, 97).needed == ((),), "however often they are repeated"
+    assert labels(1, 197).needed == ((0,),)
+    assert labels(1, 196).needed == ((),)
+    assert labels(0, 98).masks == [bytes([1, 1])]
 
 
 def test_an_unseen_combination_gets_the_nearest_class_of_its_intent() -> None:
@@ -108,8 +121,8 @@ def test_out_of_scope_needs_an_example() -> None:
         Labels.of(EXAMPLES[:4]).class_of(EXAMPLES[4])
 
 
-def test_legal_masks_have_a_bit_for_each_slot_of_an_intent() -> None:
-    assert legal_masks(LABELS) == [b"\x06", b"\x05"]
+def test_masks_have_a_bit_for_each_slot_of_a_class() -> None:
+    assert LABELS.masks == [b"\x06\0", b"\x05\0", b"\x04\0", b"\0\0"]
 
 
 # ---- spans, tags, spans ----
@@ -174,12 +187,13 @@ def test_batches_hold_every_sentence_once(seed: int | None) -> None:
     assert all(np.ptp(data.lengths[b]) <= 2 for b in batches), "sentences of a batch are of similar length"
 
 
-@given(st.integers(0, 3), st.integers(1, 4), st.data())
-def test_best_tags_are_the_likeliest_legal_ones(legal: int, words: int, data: st.DataObject) -> None:
+@given(st.integers(0, 3), st.integers(0, 3), st.integers(1, 4), st.data())
+def test_best_tags_are_the_likeliest_legal_ones(legal: int, needed: int, words: int, data: st.DataObject) -> None:
     logits = np.array(
         data.draw(st.lists(st.lists(st.integers(-128, 127), min_size=5, max_size=5), min_size=words, max_size=words)),
         np.int8,
     )
+    needed &= legal
 
     def is_legal(tags: tuple[int, ...]) -> bool:
         inside = all(tag % 2 or tag == 0 or before in (tag - 1, tag) for before, tag in itertools.pairwise((0, *tags)))
@@ -188,9 +202,28 @@ def test_best_tags_are_the_likeliest_legal_ones(legal: int, words: int, data: st
     def score(tags: tuple[int, ...]) -> int:
         return sum(int(row[tag]) for row, tag in zip(logits, tags, strict=True))
 
-    found = tuple(int(t) for t in best_tags(logits, bytes([legal])))
-    assert is_legal(found)
-    assert score(found) == max(score(tags) for tags in itertools.product(range(5), repeat=words) if is_legal(tags))
+    found, total = best_tags(logits, bytes([legal, 0]))
+    likeliest = max(score(tags) for tags in itertools.product(range(5), repeat=words) if is_legal(tags))
+    assert is_legal(tuple(found))
+    assert score(tuple(found)) == total == likeliest
+    # With slots that must be, the likeliest of all is not searched for.
+    found, total = best_tags(logits, bytes([legal, needed]))
+    if words < needed.bit_count():
+        assert total == -(2**15)
+    else:
+        assert is_legal(tuple(found))
+        assert score(tuple(found)) == total <= likeliest
+        assert all(1 + 2 * slot in found for slot in range(2) if needed >> slot & 1)
+        assert total == likeliest or needed
+
+
+def test_a_needed_slot_begins_where_that_costs_least() -> None:
+    logits = np.array([[9, 0, 0, 5, 0], [9, 0, 0, 7, 9], [9, 0, 0, 1, 8]], np.int8)  # O, B-0, I-0, B-1, I-1
+    assert best_tags(logits, bytes([3, 0]))[0].tolist() == [0, 0, 0]
+    found, total = best_tags(logits, bytes([3, 2]))
+    assert (found.tolist(), total) == ([0, 3, 0], 25)
+    found, total = best_tags(logits, bytes([3, 3]))
+    assert (sorted(found.tolist()), total) == ([0, 1, 3], 16)
 
 
 # ---- the command ----

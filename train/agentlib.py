@@ -126,16 +126,21 @@ def phrase_hash(phrase: str, slot: int) -> int | None:
     return int(library().ub_phrase_hash(raw, tokens, 0, count, slot)) if count > 0 else None
 
 
-def best_tags(logits: np.ndarray, legal: bytes) -> np.ndarray:
-    """The likeliest legal tags of a sentence: int8 logits ``[tokens, 1 + 2 slots]`` to uint8 ``[tokens]``.
+def best_tags(logits: np.ndarray, masks: bytes) -> tuple[np.ndarray, int]:
+    """The likeliest tags of a sentence that a class allows, and the sum of their logits.
 
-    ``legal``: a bit per slot, as in the bundle.
+    Args:
+        logits: int8 ``[tokens, 1 + 2 slots]``.
+        masks: of the class, :attr:`train.labels.Labels.masks`.
+
+    Returns:
+        The tags, uint8 ``[tokens]``. The sum is ``UB_NO_TAGS`` if there are fewer words than slots that it needs.
     """
     tokens, tags = logits.shape
     scratch = np.zeros((tokens, tags), np.uint8)
     raw = ffi().from_buffer("int8_t[]", np.ascontiguousarray(logits, np.int8))
-    library().ub_best_tags(raw, tokens, (tags - 1) // 2, legal, ffi().from_buffer("uint8_t[]", scratch))
-    return scratch[:, 0].copy()
+    total = library().ub_best_tags(raw, tokens, (tags - 1) // 2, masks, ffi().from_buffer("uint8_t[]", scratch))
+    return scratch[:, 0].copy(), int(total)
 
 
 @dataclass(frozen=True)

@@ -164,7 +164,7 @@ def label_bytes(labels: Labels, values: dict[str, dict[str, Any]], numeric_slots
     names = [*labels.intents, *labels.slots]
     implied = [json.dumps(dict(i), separators=(",", ":")) if i else "" for _, i in labels.classes]
     strings = sum(4 + len(text.encode()) for text in (*names, *implied))
-    masks = (len(labels.intents) + 2) * ((len(labels.slots) + 7) // 8) + 2 * len(labels.classes)
+    masks = (2 * len(labels.classes) + 2) * ((len(labels.slots) + 7) // 8) + 2 * len(labels.classes)
     numbers = {phrase: v for slot in numeric_slots for phrase, v in values.get(slot, {}).items()}
     tables = [numbers, *(table for slot, table in values.items() if slot not in numeric_slots)]
     texts = {json.dumps(v, ensure_ascii=False) for table in tables for v in table.values()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 from train.errors import UserError
@@ -12,6 +13,10 @@ from train.examples import Example
 
 OUTSIDE = 0
 """The tag of a word in no slot."""
+
+MOST_WITHOUT = 0.01
+"""Share of a class's sentences, by Laplace's rule of succession, that may lack a slot that it needs; so it takes a
+hundred sentences to be sure of one."""
 
 Implied = tuple[tuple[str, str], ...]
 
@@ -30,7 +35,9 @@ class Labels:
     classes: tuple[tuple[int | None, Implied], ...]
     """Index of the intent (``None``: out of scope) and the slots it implies, ascending by intent."""
     legal: tuple[tuple[int, ...], ...]
-    """Per intent, the slots that it was seen with."""
+    """Per class, the slots that it was seen with."""
+    needed: tuple[tuple[int, ...], ...]
+    """Per class, the slots that it has in all sentences but a few (:data:`MOST_WITHOUT`)."""
     single: tuple[int, ...]
     """Slots that no sentence has twice."""
 
@@ -46,20 +53,38 @@ class Labels:
         )
         if any(e.intent is None for e in examples):
             classes.append((None, ()))
-        seen: list[set[int]] = [set() for _ in intents]
-        for e in examples:
-            if e.intent is not None:
-                seen[place[e.intent]].update(slots.index(s.slot) for s in e.slots)
+        sentences: Counter[int] = Counter()
+        seen: list[Counter[int]] = [Counter() for _ in classes]
+        number = {label: c for c, label in enumerate(classes)}
+        slot_of = {name: i for i, name in enumerate(slots)}
+        for e in dict.fromkeys(examples):  # few labels are repeated, which makes them no more certain
+            c = number[(None, ()) if e.intent is None else (place[e.intent], e.implied)]
+            sentences[c] += 1
+            seen[c].update({slot_of[s.slot] for s in e.slots})
         twice = {slot for e in examples for slot, n in Counter(s.slot for s in e.slots).items() if n > 1}
         single = tuple(i for i, slot in enumerate(slots) if slot not in twice)
         if not classes:
             raise UserError("the training data is empty; it needs at least one example")
-        return cls(tuple(intents), tuple(slots), tuple(classes), tuple(tuple(sorted(s)) for s in seen), single)
+        legal = tuple(tuple(sorted(found)) for found in seen)
+        needed = tuple(
+            tuple(s for s in legal[c] if (n - seen[c][s] + 1) / (n + 2) <= MOST_WITHOUT)
+            for c, n in sorted(sentences.items())
+        )
+        return cls(tuple(intents), tuple(slots), tuple(classes), legal, needed, single)
 
     @property
     def tags(self) -> int:
         """How many tags there are."""
         return 1 + 2 * len(self.slots)
+
+    @cached_property
+    def masks(self) -> list[bytes]:
+        """Per class, as the bundle has them: a bit for every slot that it can carry, and as many for those it needs."""
+        return [self.bits(legal) + self.bits(needed) for legal, needed in zip(self.legal, self.needed, strict=True)]
+
+    def bits(self, slots: Iterable[int]) -> bytes:
+        """A bit for every slot, set for some."""
+        return sum(1 << s for s in slots).to_bytes((len(self.slots) + 7) // 8, "little")
 
     def tag_of(self, slot: str, *, begins: bool) -> int:
         """The tag of a word that begins or continues a slot."""
@@ -106,5 +131,6 @@ class Labels:
             tuple(data["slots"]),
             tuple((intent, tuple((k, v) for k, v in implied)) for intent, implied in data["classes"]),
             tuple(tuple(s) for s in data["legal"]),
+            tuple(tuple(s) for s in data["needed"]),
             tuple(data["single"]),
         )

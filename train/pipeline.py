@@ -246,18 +246,20 @@ def load(folder: Path) -> tuple[Student, Labels, dict[str, Any]]:
     """A student from disk, ready to round as the chip does, its labels, and all of ``student.json``.
 
     Raises:
-        UserError: there is none in the folder.
+        UserError: there is none in the folder, or another version of this project trained it.
     """
     try:
         record: dict[str, Any] = json.loads((folder / STUDENT_JSON).read_text(encoding="utf-8"))
         weights = np.load(folder / STUDENT_NPZ)
+        student, labels = Student(Shape.from_json(record["shape"])), Labels.from_json(record["labels"])
     except FileNotFoundError as error:
         raise UserError(f"{error.filename} is missing; train a student first: python -m train --out {folder}") from None
     except (ValueError, OSError, zipfile.BadZipFile) as error:
         raise UserError(f"the student in {folder} cannot be read ({error}); train it again") from None
-    student = Student(Shape.from_json(record["shape"]))
+    except (KeyError, TypeError) as error:
+        raise UserError(f"the student in {folder} is of another version ({error} is amiss); train it again") from None
     for variable in student.variables:
         if variable.dtype == "float32":
             variable.assign(weights[variable.path.replace("/", ".")])
     student.quantized = True
-    return student, Labels.from_json(record["labels"]), record
+    return student, labels, record

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import io
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
@@ -24,7 +25,7 @@ from tokenizers import Tokenizer
 from train.agentlib import Token
 from train.encoding import sample, tags_of
 from train.errors import UserError
-from train.examples import Example, example_to_json
+from train.examples import Example, example_to_json, write_atomic
 from train.labels import Labels
 from train.presets import Tuning
 from train.training import BATCH, path_loss, smoothed_loss
@@ -110,19 +111,17 @@ class Teacher:
             lengths = np.array([[len(tokens[i])] for i in rows])
             mask = (np.arange(ids.shape[1])[None] < lengths).astype(np.int32)
             result[rows] = pool(ids, mask).numpy()
-        self.cache.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial.npy")
-        np.save(partial, result)
-        partial.replace(path)
+        buffer = io.BytesIO()
+        np.save(buffer, result)
+        write_atomic(path, buffer.getvalue())
         return result
 
 
 def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
     """Writes arrays for the cache, compressed; whoever finds the file finds all of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial.npz")
-    np.savez_compressed(partial, **arrays)  # type: ignore[arg-type]
-    partial.replace(path)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    write_atomic(path, buffer.getvalue())
 
 
 def principal_components(vectors: np.ndarray, count: int) -> np.ndarray:
@@ -234,11 +233,7 @@ class JointTeacher:
                 total += float(step(*map(tf.constant, (ids, mask, first, classes, tags))))
                 done += 1
                 progress(done, max(steps, done), total / done)
-        self.teacher.cache.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial.npz")
-        weights: dict[str, Any] = {str(i): np.asarray(v) for i, v in enumerate(variables)}
-        np.savez(partial, **weights)
-        partial.replace(path)
+        save_arrays(path, {str(i): np.asarray(v) for i, v in enumerate(variables)})
 
     def label(self, texts: Sequence[str], batch: int = 64) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         """The logits of every text: its index, classes float32 [C], tags float32 [words, T]."""

@@ -144,14 +144,13 @@ def predict(
 def evaluate(student: Student, data: Encoded, pieces: tf.Tensor, labels: Labels) -> tuple[float, float]:
     """Share of sentences with the right intent, and with right intent and tags."""
     intent_of = np.array([-1 if intent is None else intent for intent, _ in labels.classes])
-    masks = legal_masks(labels)
     right = exact = 0
     for i, classes, tags in predict(student, data, pieces):
-        intent = intent_of[classes.argmax()]
-        hit = intent == intent_of[data.classes[i]]
+        best = classes.argmax()
+        hit = intent_of[best] == intent_of[data.classes[i]]
         right += hit
-        if hit and intent >= 0:
-            hit = np.array_equal(best_tags(rounded(tags), masks[intent]), data.tags[i, : len(tags)])
+        if hit and intent_of[best] >= 0:
+            hit = np.array_equal(best_tags(rounded(tags), labels.masks[best])[0], data.tags[i, : len(tags)])
         exact += hit
     return right / len(data), exact / len(data)
 
@@ -159,12 +158,6 @@ def evaluate(student: Student, data: Encoded, pieces: tf.Tensor, labels: Labels)
 def rounded(logits: np.ndarray) -> np.ndarray:
     """Logits as int8, the largest of a sentence at 127, for :func:`best_tags`."""
     return np.round(logits * (127 / max(np.abs(logits).max(), 1e-9))).astype(np.int8)
-
-
-def legal_masks(labels: Labels) -> list[bytes]:
-    """Per intent, a bit for every slot that it can carry."""
-    size = (len(labels.slots) + 7) // 8
-    return [sum(1 << s for s in legal).to_bytes(size, "little") for legal in labels.legal]
 
 
 def train(

@@ -89,7 +89,7 @@ static bool open_labels(ub_agent *agent) {
       !string_table_holds(section, labels->slot_names, labels->slots) ||
       !string_table_holds(section, labels->implied, labels->classes) ||
       !holds(section, labels->class_intent, labels->classes, 2) ||
-      !holds(section, labels->slot_mask, labels->intents * mask_bytes, 1) ||
+      !holds(section, labels->slot_masks, 2 * labels->classes * mask_bytes, 1) ||
       !holds(section, labels->numeric_mask, mask_bytes, 1) || !holds(section, labels->single_mask, mask_bytes, 1) ||
       !holds(section, labels->probability, 256, 4))
     return false;

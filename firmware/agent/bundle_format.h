@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 #define UB_MAGIC 0x42545455 /* "UTTB" */
-#define UB_VERSION 4
+#define UB_VERSION 5
 
 /* Section kinds. Each stands exactly once in a bundle. */
 #define UB_MANIFEST 1   /* JSON: name, languages, thresholds, provenance, metrics */
@@ -57,12 +57,13 @@ typedef struct {
   uint16_t classes;       /* outputs of the intent head: an intent with the slots that it implies, or out of scope */
   uint16_t threshold;     /* least score of an answer, in 1/10000 */
   uint16_t others;        /* how much other intents count against the best one in the score, in 1/256, at most 256 */
-  uint16_t reserved;      /* 0 */
+  uint16_t tag_weight;    /* how much a step of the tags' logits counts beside one of the classes', in 1/256 */
   uint32_t intent_names;  /* offset of a string table [intents] */
   uint32_t slot_names;    /* offset of a string table [slots] */
   uint32_t implied;       /* offset of a string table [classes]: a JSON object, or empty */
   uint32_t class_intent;  /* offset of uint16_t[classes]; UB_NONE: out of scope */
-  uint32_t slot_mask;     /* offset of uint8_t[intents][(slots + 7) / 8]: bit s is set if the intent can carry slot s */
+  uint32_t slot_masks;    /* offset of uint8_t[classes][2][(slots + 7) / 8]: bit s is set if the class can carry slot s,
+                             and in the second if it never goes without */
   uint32_t numeric_mask;  /* offset of uint8_t[(slots + 7) / 8]: slots whose digits are their value */
   uint32_t single_mask;   /* offset of uint8_t[(slots + 7) / 8]: slots that stand at most once in a sentence */
   uint32_t probability;   /* offset of uint32_t[256]: exp(-d * scale / temperature) in 1/65536, d = 0 .. 255 steps */

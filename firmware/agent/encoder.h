@@ -5,7 +5,7 @@
 #include "agent.h"
 
 typedef struct {
-  const int8_t *classes; /* [classes], from position 0 */
+  int8_t *classes;       /* [classes], from position 0; the decoder changes them */
   const int8_t *tags;    /* [positions - 1][tags], of the words */
   uint8_t *scratch;      /* [positions - 1][tags], free for the decoder */
 } ub_logits;
