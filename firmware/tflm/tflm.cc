@@ -89,7 +89,7 @@ class Engine {
   uint32_t crc32_;
   uint32_t positions_, embed_;
   int8_t *embedding_, *mask_;        /* inputs */
-  const int8_t *classes_, *tags_;    /* outputs */
+  int8_t *classes_, *tags_;          /* outputs */
   tflite::MicroMutableOpResolver<9> operators_;
   tflite::MicroInterpreter interpreter_;
 };
