@@ -63,14 +63,15 @@ def best_intents(
     """Of logits [N, C], from which the tags' shortfalls have been taken, the best intents, int [N], and their scores,
     float64 [N], by firmware/agent/decode.c's rule.
 
-    The score weighs the best intent against "out of scope", and ``others`` times against the other intents.
+    The best intent is that of the likeliest class. The score weighs its probability against "out of scope", and
+    ``others`` times against the other intents.
     """
     p = np.exp(log_softmax(logits / temperature))
     intent_of = np.array([-1 if i is None else i for i, _ in labels.classes])
-    sums = np.stack([p[:, intent_of == i].sum(1) for i in range(len(labels.intents))], 1)
-    best, outside = sums.max(1), p[:, intent_of == -1].sum(1)
+    intents = intent_of[np.where(intent_of < 0, -np.inf, logits).argmax(1)]
+    best, outside = (p * (intent_of == intents[:, None])).sum(1), p[:, intent_of == -1].sum(1)
     against = outside + others * (1 - best - outside)
-    return np.asarray(sums.argmax(1)), np.asarray(best / (best + against))
+    return np.asarray(intents), np.asarray(best / (best + against))
 
 
 OTHERS = (1.0, 0.5, 0.25, 0.125, 0.0)
