@@ -308,7 +308,8 @@ def _slots(slots: Sequence[Mapping[str, Any]]) -> str:
 def _rejection(metrics: Mapping[str, Any]) -> str:
     calibration, threshold = metrics["calibration"], metrics["threshold"]
     intro = (
-        f"<p>The score is a probability: the temperature {metrics['temperature']:.2f} is fitted to validation. It is "
+        f"<p>The score is a probability: the temperature {metrics['temperature']:.2f} is fitted to validation, and "
+        f"what a class's best slots lack in likelihood counts {metrics['tag_weight']:g} times against it. The score is "
         f"off by {_percent(calibration['expected_error'])} on average."
     )
     pictures = [_figure(_reliability(calibration["reliability"]), "Of sentences with such a score, so many are right")]
@@ -316,8 +317,8 @@ def _rejection(metrics: Mapping[str, Any]) -> str:
     lists = ""
     if outside["n"]:
         intro += (
-            f" The threshold {threshold:.4g} is where fewest sentences are wrongly rejected or accepted, among those "
-            "that keep to the share that may be accepted."
+            f" The threshold {threshold:.4g} is where fewest sentences are answered wrongly, among those that "
+            "keep to the share that may be accepted."
         )
         pictures += [
             _figure(_against_threshold(calibration["curve"], threshold), "What each threshold does"),
