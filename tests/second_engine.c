@@ -1,5 +1,5 @@
 /* A stand-in for firmware/tflm/tflm.cc, for tests/test_tflm_engine.py: the own engine in an arena of its own. The
- * environment variable SECOND_ENGINE gives it a fault: "wrong" (a logit), "small" (too little memory). */
+ * environment variable SECOND_ENGINE gives it a fault: "wrong" (logits), "small" (too little memory). */
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,7 +23,8 @@ ub_logits ub_tflm_encode(const ub_agent *agent, const int8_t *embeddings, uint32
   other.arena = arena.bytes;
   ub_logits logits = ub_encode_embeddings(&other, embeddings, positions);
   memcpy(classes, logits.classes, agent->encoder.classes);
-  if (has("wrong")) classes[0] = (int8_t)(classes[0] > 0 ? -128 : 127);
+  if (has("wrong")) /* the likeliest class is the least likely */
+    for (uint32_t c = 0; c < agent->encoder.classes; c++) classes[c] = (int8_t)~classes[c];
   logits.classes = classes;
   return logits;
 }
