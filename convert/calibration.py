@@ -67,7 +67,7 @@ def best_intents(
     ``others`` times against the other intents.
     """
     p = np.exp(log_softmax(logits / temperature))
-    intent_of = np.array([-1 if i is None else i for i, _ in labels.classes])
+    intent_of = labels.intent_of
     intents = intent_of[np.where(intent_of < 0, -np.inf, logits).argmax(1)]
     best, outside = (p * (intent_of == intents[:, None])).sum(1), p[:, intent_of == -1].sum(1)
     against = outside + others * (1 - best - outside)
@@ -92,23 +92,20 @@ def calibrate(scored: Scored, labels: Labels, most_accepted: float, *, by_senten
     or ``by_sentence`` every sentence, among those that accept at most ``most_accepted`` of what is out of scope.
     Without such sentences everything is accepted.
     """
-    intent_of = np.array([-1 if i is None else i for i, _ in labels.classes])
-    gold = intent_of[scored.classes]
+    gold = labels.intent_of[scored.classes]
     inside = gold >= 0
-    rejecting = bool(inside.any()) and not inside.all()
-    thresholds = np.arange(0, 10001) / 10000 if rejecting else np.zeros(1)
+    thresholds = np.arange(0, 10001) / 10000 if inside.any() and not inside.all() else np.zeros(1)
     weight = (~inside).sum() / max(1, inside.sum()) if by_sentence else 1.0
     found: list[tuple[float, Calibration]] = []
     for tag_weight in TAG_WEIGHTS:
         logits = scored.logits - tag_weight * scored.shortfalls
         temperature = fit_temperature(logits, scored.classes)
-        for others in OTHERS if rejecting else OTHERS[:1]:
+        for others in OTHERS:
             intents, scores = best_intents(logits, labels, temperature, others)
-            right = np.sort(scores[inside & (intents == gold)])
+            right, strange = np.sort(scores[inside & (intents == gold)]), np.sort(scores[~inside])
             wrong = 1 - (len(right) - np.searchsorted(right, thresholds)) / max(1, inside.sum())
-            accepted = 1 - np.searchsorted(np.sort(scores[~inside]), thresholds) / max(1, (~inside).sum())
-            cost = wrong if not rejecting else wrong + weight * accepted
-            cost = np.where((accepted <= most_accepted) | (not rejecting), cost, 2 + weight + accepted)
+            accepted = (len(strange) - np.searchsorted(strange, thresholds)) / max(1, len(strange))
+            cost = np.where(accepted <= most_accepted, wrong + weight * accepted, 2 + weight + accepted)
             best = np.flatnonzero(cost == cost.min())
             threshold = float(thresholds[best[len(best) // 2]])
             found.append((float(cost.min()), Calibration(temperature, threshold, others, tag_weight)))

@@ -28,8 +28,8 @@ class Heads:
 
     def shortfalls(self, labels: Labels) -> np.ndarray:
         """:func:`tag_shortfalls` in the unit of the logits, float64 [C]."""
-        step = float(np.abs(self.tags).max()) / 127
-        return np.asarray(tag_shortfalls(rounded(self.tags), labels) * step)
+        steps, step = rounded(self.tags)
+        return np.asarray(tag_shortfalls(steps, labels) * step)
 
 
 class Decoder:
@@ -42,8 +42,7 @@ class Decoder:
 
     def __init__(self, labels: Labels, calibration: Calibration) -> None:
         self.labels, self.calibration = labels, calibration
-        intent_of = np.array([-1 if i is None else i for i, _ in labels.classes])
-        self._classes = [np.flatnonzero(intent_of == i) for i in range(len(labels.intents))]
+        self._classes = [np.flatnonzero(labels.intent_of == i) for i in range(len(labels.intents))]
 
     def predict(self, heads: Heads | None) -> Prediction:
         """The answer to a sentence; ``None`` is one without a word."""
@@ -61,7 +60,7 @@ class Decoder:
 
     def _slots(self, heads: Heads, klass: int) -> tuple[Slot, ...]:
         """The spans of the likeliest tags; a slot that is never said twice keeps one, the surer."""
-        logits = rounded(heads.tags)
+        logits, _ = rounded(heads.tags)
         tags, _ = best_tags(logits, self.labels.masks[klass])
         margins = logits[np.arange(len(tags)), tags].astype(int) - logits[:, OUTSIDE]
         spans: list[_Span] = []

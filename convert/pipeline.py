@@ -35,13 +35,13 @@ from convert.reference import Reference, arena_bytes
 from convert.results import read_all
 from convert.rounding import activation_errors, logit_errors
 from train import datasets, pipeline
-from train.agentlib import Agent, best_tags, featurize
+from train.agentlib import Agent, featurize
 from train.encoding import Encoded, Vocabulary, encode, sample
 from train.errors import UserError
 from train.examples import Example, write_atomic
 from train.labels import Labels
 from train.student import Student
-from train.training import evaluate
+from train.training import accuracy, evaluate
 
 BUNDLE, FLATBUFFER, METRICS, REPORT = "agent.bundle", "student.tflite", "metrics.json", "report.html"
 BENCHMARK = "benchmark"
@@ -107,8 +107,8 @@ def run(folder: Path, options: Options, console: Console) -> dict[str, Any]:
         if not (np.array_equal(ours[0], classes) and np.array_equal(ours[1], tags)):
             raise AssertionError(f"the firmware's encoder and TFLite Micro disagree on {example.text!r}")
 
-    int8 = _accuracy(encoded, outputs, labels)
-    floating = _float_accuracy(student, encoded, pieces, labels)
+    int8 = _shares(*accuracy(((i, *heads) for i, heads in enumerate(outputs)), encoded, labels))
+    floating = _shares(*_float_accuracy(student, encoded, pieces, labels))
     scored = Scored(
         np.stack([c for c, _ in outputs]) * encoder.class_scale,
         np.stack([tag_shortfalls(t, labels) for _, t in outputs]) * encoder.tag_scale,
@@ -195,25 +195,15 @@ def refresh_reports(folder: Path) -> None:
         write_report(path.parent, record, json.loads(path.read_text(encoding="utf-8")))
 
 
-def _accuracy(encoded: Encoded, outputs: Sequence[tuple[np.ndarray, np.ndarray]], labels: Labels) -> dict[str, float]:
-    """Share of right intents (out of scope is one of them) and of intents with all tags right, nothing rejected."""
-    intent_of = np.array([-1 if i is None else i for i, _ in labels.classes])
-    right = exact = 0
-    for i, (classes, tags) in enumerate(outputs):
-        best = classes.argmax()
-        hit = bool(intent_of[best] == intent_of[encoded.classes[i]])
-        right += hit
-        if hit and intent_of[best] >= 0:
-            hit = np.array_equal(best_tags(tags, labels.masks[best])[0], encoded.tags[i, : len(tags)])
-        exact += hit
-    return {"intent": round(right / len(outputs), 4), "exact": round(exact / len(outputs), 4)}
-
-
-def _float_accuracy(student: Student, encoded: Encoded, pieces: tf.Tensor, labels: Labels) -> dict[str, float]:
-    """The same of the student with nothing rounded."""
+def _float_accuracy(student: Student, encoded: Encoded, pieces: tf.Tensor, labels: Labels) -> tuple[float, float]:
+    """:func:`accuracy` of the student with nothing rounded."""
     student.quantized = False
-    intent, exact = evaluate(student, encoded, pieces, labels)
+    found = evaluate(student, encoded, pieces, labels)
     student.quantized = True
+    return found
+
+
+def _shares(intent: float, exact: float) -> dict[str, float]:
     return {"intent": round(intent, 4), "exact": round(exact, 4)}
 
 

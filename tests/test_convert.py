@@ -164,6 +164,16 @@ def test_weights_of_layers_are_stored_in_4_bits(agent_folder: Path) -> None:
     assert {m.bits for m in (encoder.convolution, encoder.class_head, encoder.tag_head)} == {8}
 
 
+def test_a_student_of_another_version_is_refused(agent_folder: Path, tmp_path: Path) -> None:
+    for name in (pipeline.STUDENT_JSON, pipeline.STUDENT_NPZ):
+        (tmp_path / name).write_bytes((agent_folder / name).read_bytes())
+    record = json.loads((tmp_path / pipeline.STUDENT_JSON).read_text())
+    del record["labels"]["needed"]
+    (tmp_path / pipeline.STUDENT_JSON).write_text(json.dumps(record))
+    with pytest.raises(UserError, match=r"another version \('needed'"):
+        pipeline.load(tmp_path)
+
+
 def test_nibbles_are_packed_and_unpacked() -> None:
     values = np.arange(-8, 8, dtype=np.int8)
     assert pack_nibbles(values)[:2].tolist() == [0x98, 0xBA]

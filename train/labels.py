@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from train.errors import UserError
 from train.examples import Example
 
@@ -76,6 +78,11 @@ class Labels:
     def tags(self) -> int:
         """How many tags there are."""
         return 1 + 2 * len(self.slots)
+
+    @cached_property
+    def intent_of(self) -> np.ndarray:
+        """Per class, the index of its intent, int [C]; -1: out of scope."""
+        return np.array([-1 if intent is None else intent for intent, _ in self.classes])
 
     @cached_property
     def masks(self) -> list[bytes]:

@@ -29,7 +29,6 @@ class Learner:
         student: the model.
         rate: the optimizer's learning rate, by its steps.
         weight_decay: of the matrices, as :class:`train.training.Schedule` has it.
-        muon: whether matrices are moved by Muon, as :class:`train.training.Schedule` has it.
         seed: of what training draws beside the student's own dropout.
         components: of a teacher's word vectors that are learnt with the labels; 0: none.
     """
@@ -41,7 +40,6 @@ class Learner:
         weight_decay: float = 0.0,
         *,
         seed: int,
-        muon: bool = True,
         components: int = 0,
     ) -> None:
         self.student = student
@@ -50,17 +48,14 @@ class Learner:
             self.probe = keras.layers.Dense(components, name="lexical_probe")
             self.probe.build((None, student.shape.embed))
             self.variables += self.probe.trainable_variables
-        self.optimizer = (
-            keras.optimizers.Muon(
-                rate,
-                weight_decay=weight_decay,
-                adam_weight_decay=weight_decay,
-                adam_beta_2=0.99,
-                clipnorm=1.0,
-                exclude_layers=list(BY_ADAM),
-            )
-            if muon
-            else keras.optimizers.AdamW(rate, weight_decay, clipnorm=1.0, beta_2=0.99)
+        # Matrices are moved by as much in every direction (Jordan et al. 2024, scaled as in Liu et al. 2025).
+        self.optimizer = keras.optimizers.Muon(
+            rate,
+            weight_decay=weight_decay,
+            adam_weight_decay=weight_decay,
+            adam_beta_2=0.99,
+            clipnorm=1.0,
+            exclude_layers=list(BY_ADAM),
         )
         self.optimizer.exclude_from_weight_decay([v for v in self.variables if len(v.shape) < 2])
         self.optimizer.build(self.variables)

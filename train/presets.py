@@ -54,8 +54,6 @@ class Preset:
     weight_decay: float = 0.05
     """Of :class:`train.training.Schedule`. On home's validation part, two seeds: half a point more of intents and of
     intents with all slots."""
-    muon: bool = True
-    """Of :class:`train.training.Schedule`."""
     dropout: float = 0.04
     """Of :class:`train.training.Schedule`. Home's student is too small to learn all of its sentences by heart: with 0.1
     it is right on 90.6% of the commands that it was trained on, and on fewer of people's, by five in a hundred."""

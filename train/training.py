@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -41,9 +41,6 @@ class Schedule:
     weight_decay: float = 0.0
     """What every step takes off the matrices, as a share of them and of the learning rate (Loshchilov and Hutter
     2019)."""
-    muon: bool = True
-    """Matrices are moved by Muon, by as much in every direction (Jordan et al. 2024, scaled as in Liu et al. 2025), and
-    all else by AdamW; without, AdamW moves all."""
     dropout: float = 0.1
     """Share of activations, and of words' own pieces, that are dropped."""
     quantized_share: float = 0.35
@@ -64,7 +61,6 @@ class Schedule:
             batch=preset.batch,
             learning_rate=preset.learning_rate,
             weight_decay=preset.weight_decay,
-            muon=preset.muon,
             dropout=preset.dropout,
             seed=seed,
         )
@@ -142,22 +138,30 @@ def predict(
 
 
 def evaluate(student: Student, data: Encoded, pieces: tf.Tensor, labels: Labels) -> tuple[float, float]:
-    """Share of sentences with the right intent, and with right intent and tags."""
-    intent_of = np.array([-1 if intent is None else intent for intent, _ in labels.classes])
+    """:func:`accuracy` of a student."""
+    return accuracy(((i, c, rounded(t)[0]) for i, c, t in predict(student, data, pieces)), data, labels)
+
+
+def accuracy(said: Iterable[tuple[int, np.ndarray, np.ndarray]], data: Encoded, labels: Labels) -> tuple[float, float]:
+    """Share of sentences with the right intent (out of scope is one), and with right intent and tags; none is rejected.
+
+    said: of every sentence its index, and the logits of its classes [C] and of its words' tags, int8 [words, T].
+    """
     right = exact = 0
-    for i, classes, tags in predict(student, data, pieces):
+    for i, classes, tags in said:
         best = classes.argmax()
-        hit = intent_of[best] == intent_of[data.classes[i]]
+        hit = bool(labels.intent_of[best] == labels.intent_of[data.classes[i]])
         right += hit
-        if hit and intent_of[best] >= 0:
-            hit = np.array_equal(best_tags(rounded(tags), labels.masks[best])[0], data.tags[i, : len(tags)])
+        if hit and labels.intent_of[best] >= 0:
+            hit = np.array_equal(best_tags(tags, labels.masks[best])[0], data.tags[i, : len(tags)])
         exact += hit
     return right / len(data), exact / len(data)
 
 
-def rounded(logits: np.ndarray) -> np.ndarray:
-    """Logits as int8, the largest of a sentence at 127, for :func:`best_tags`."""
-    return np.round(logits * (127 / max(np.abs(logits).max(), 1e-9))).astype(np.int8)
+def rounded(logits: np.ndarray) -> tuple[np.ndarray, float]:
+    """Logits as int8, the largest of a sentence at 127, for :func:`best_tags`; and what a step of them is."""
+    most = max(np.abs(logits).max(), 1e-9)
+    return np.round(logits * (127 / most)).astype(np.int8), float(most) / 127
 
 
 def train(
@@ -210,8 +214,7 @@ def train(
             finished(e)
 
     def learner_of(student: Student) -> Learner:
-        decay, muon = schedule.weight_decay, schedule.muon
-        return Learner(student, rate, decay, seed=schedule.seed, muon=muon, components=components)
+        return Learner(student, rate, schedule.weight_decay, seed=schedule.seed, components=components)
 
     learner = learner_of(student)
     if saved:
