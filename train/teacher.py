@@ -201,7 +201,8 @@ class JointTeacher:
             return
         keras.utils.set_random_seed(schedule.seed)
         per_epoch = len(chosen) // schedule.batch or 1
-        steps = per_epoch * schedule.epochs
+        epochs = schedule.epochs(len(chosen))
+        steps = per_epoch * epochs
         rate = keras.optimizers.schedules.CosineDecay(
             0.0, steps, warmup_target=schedule.learning_rate, warmup_steps=max(1, steps // 10)
         )
@@ -218,7 +219,7 @@ class JointTeacher:
 
         rng = np.random.default_rng(schedule.seed)
         total, done = 0.0, 0
-        for _ in range(schedule.epochs):
+        for _ in range(epochs):
             # Sentences of a batch are of similar length, for a batch costs as much as its longest.
             order = sorted(rng.permutation(len(chosen)), key=lambda i: len(chosen[i].text) // 8)
             batches = [order[i : i + schedule.batch] for i in range(0, len(order), schedule.batch)]

@@ -87,7 +87,7 @@ class LexicalTargets:
 
 @dataclass(frozen=True)
 class SoftTargets:
-    """Sentences that a teacher has labelled."""
+    """Sentences that a teacher has labelled; a step sees as many of them as of those with labels of their own."""
 
     data: Encoded
     """M sentences; their own labels are not used."""
@@ -99,8 +99,6 @@ class SoftTargets:
     """Of the classes."""
     weight: float = 1.0
     """Of the divergence in the loss."""
-    batch: int = 64
-    """Sentences a step, beside the labelled ones."""
 
 
 @dataclass(frozen=True)
@@ -272,7 +270,7 @@ def train(
         return step
 
     done = len(epochs) * per_epoch
-    soft_batches = itertools.islice(_soft_batches(soft, schedule.seed), done, None) if soft else iter(())
+    soft_batches = itertools.islice(_soft_batches(soft, schedule), done, None) if soft else iter(())
     step = make_step()
     for epoch in range(len(epochs), schedule.epochs):
         if epoch == schedule.float_epochs:
@@ -301,10 +299,10 @@ def train(
     return learner.student
 
 
-def _soft_batches(soft: SoftTargets, seed: int) -> Iterator[list[np.ndarray]]:
+def _soft_batches(soft: SoftTargets, schedule: Schedule) -> Iterator[list[np.ndarray]]:
     """Batches of a teacher's labels, without end."""
     for epoch in itertools.count():
-        for batch in soft.data.batches(soft.batch, seed=seed * 7919 + epoch):
+        for batch in soft.data.batches(schedule.batch, seed=schedule.seed * 7919 + epoch):
             most = int(soft.data.lengths[batch].max())
             yield [soft.data.words[batch, :most], soft.classes[batch], soft.tags[batch, :most]]
 
