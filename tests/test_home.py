@@ -3,6 +3,7 @@
 import random
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from home_assistant_intents import get_languages
@@ -10,7 +11,7 @@ from home_assistant_intents import get_languages
 from train import augment, home
 from train.errors import UserError
 from train.examples import Example, Slot
-from train.home import lexicon, templates
+from train.home import lexicon, templates, told
 from train.home.numbers import spoken
 
 
@@ -176,17 +177,52 @@ def test_own_sentences_are_labelled_as_templates_are() -> None:
     known: dict[object, set[str]] = {}
     for template in home.in_scope_templates("en"):
         known.setdefault((template.intent, template.implied), set()).update(template.slots)
-    told = home.own_sentences("en")
-    assert len({home.normal(example.text) for example in told}) == len(told)
-    for example in told:
+    ours = told.own_sentences("en")
+    assert len({home.normal(example.text) for example in ours}) == len(ours)
+    for example in ours:
         if example.intent is not None:
             assert (example.intent, example.implied) in known, example
             assert {slot.slot for slot in example.slots} <= known[example.intent, example.implied], example
         for slot in example.slots:
             around = example.text[slot.start - 1 : slot.start] + example.text[slot.end : slot.end + 1]
             assert not any(letter.isalnum() for letter in around), example
-    assert sum(example.intent is not None for example in told) > 1000
-    assert not home.own_sentences("de")
+    assert sum(example.intent is not None for example in ours) > 1000
+    assert not told.own_sentences("de")
+    lines = (Path(home.__file__).parent / "sentences" / "en.tsv").read_text(encoding="utf-8").splitlines()
+    assert lines == sorted(lines)
+
+
+def test_a_line_of_our_sentences() -> None:
+    assert told.example_of("HassTurnOn domain=light\tlights in the [attic]area, please") == Example(
+        "lights in the attic, please", "HassTurnOn", (Slot("area", 14, 19),), (("domain", "light"),)
+    )
+    assert told.example_of("none\twhat a nice attic") == Example("what a nice attic", None)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("HassTurnOn lights on", "a tab"),
+        ("HassTurnOn light\tlights on", "slot=value"),
+        ("HassTurnOn\tturn on the [lamp", r"\[words\]slot"),
+        ("HassTurnOn\tturn on the [lamp] now", r"\[words\]slot"),
+        ("HassTurnOn\t ", "empty"),
+    ],
+)
+def test_a_broken_line_of_our_sentences(line: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        told.example_of(line)
+
+
+def test_digits_are_numbers(english: home.Generated) -> None:
+    numbers = [
+        (example.text[slot.start : slot.end], slot.value)
+        for example in all_examples(english)
+        for slot in example.slots
+        if slot.slot in english.numeric_slots and example.text[slot.start : slot.end].isdecimal()
+    ]
+    assert len(numbers) > 100
+    assert all(value == int(text) for text, value in numbers)
 
 
 @pytest.mark.parametrize("language", get_languages())

@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from importlib.metadata import version
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -26,11 +25,11 @@ from rich.progress import Progress
 
 from train import augment
 from train.errors import UserError
-from train.examples import Example, Slot, Value, read_jsonl
+from train.examples import Example, Slot, Value
 from train.home import english, outside
 from train.home.lexicon import HELD_OUT, Lexicon, Part
 from train.home.lexicon import load as load_lexicon
-from train.home.numbers import spoken
+from train.home.numbers import spoken, written
 from train.home.templates import (
     AnyOrder,
     Choice,
@@ -48,15 +47,16 @@ from train.home.templates import (
 from train.home.templates import (
     Sequence as NodeSequence,
 )
+from train.home.told import own_sentences
 
-SIZES: dict[Part, int] = {"train": 200_000, "valid": 3_000, "test": 3_000}
+SIZES: dict[Part, int] = {"train": 300_000, "valid": 3_000, "test": 3_000}
 OUT_OF_SCOPE: dict[Part, float] = {"train": 0.28, "valid": 0.3, "test": 0.2}
 """Share of sentences that are out of scope."""
 CROWD_COPIES = 24
 """How often a command that somebody said is written differently in training, at most ..."""
 CROWD_SHARE = 0.38
 """... for they are about this share of its sentences ..."""
-CROWD_WEIGHT = 5
+CROWD_WEIGHT = 8
 """... and one of the crowd's counts as so many of ours."""
 HELD_OUT_TEMPLATES = 0.06
 """Share of templates kept for validation, and again for test."""
@@ -93,7 +93,7 @@ def generate(
 ) -> Generated:
     """Generate the home data set.
 
-    size: training sentences (default 200,000); validation and test have a tenth of it, at most 3,000.
+    size: training sentences (default 300,000); validation and test have a tenth of it, at most 3,000.
     foreign: sentences known to be out of scope; foreign_source: where they are from.
     crowd: commands as people wrote them. Of both, and of our own sentences, a tenth goes to validation, the others to
     training, none to test.
@@ -165,7 +165,7 @@ def _generate(
             rejected = round(total * OUT_OF_SCOPE[part])
             advance = partial(progress.advance, progress.add_task(f"{language} {part}", total=total))
             rng = random.Random(f"{seed}/{language}/{part}")
-            maker = _Maker(language, lexica[part], values, skip_words, part, rng, adjacent, reserved[part])
+            maker = _Maker(language, lexica[part], values, numeric, skip_words, part, rng, adjacent, reserved[part])
             worded = [restrict_lists(template, part, name_lists) for template in by_part[part]]
             people = _people(maker, crowd, ours, round(total * CROWD_SHARE), seen, advance)
             known = seen | {normal(example.text) for example in people}
@@ -221,13 +221,6 @@ def out_of_scope_templates(language: str) -> tuple[Template, ...]:
     if language == "en":
         document["intents"]["impossible"] = {"data": [{"sentences": list(outside.IMPOSSIBLE)}]}
     return tuple(replace(template, intent=None, implied=()) for template in parse(document, "out of scope"))
-
-
-@lru_cache(maxsize=2)
-def own_sentences(language: str) -> tuple[Example, ...]:
-    """Commands, and what is none, that were written one by one for a language: as people talk, not as templates do."""
-    path = Path(str(files(__package__))) / "sentences" / f"{language}.jsonl"
-    return tuple(read_jsonl(path)) if path.is_file() else ()
 
 
 @lru_cache(maxsize=2)
@@ -408,6 +401,7 @@ class _Maker:
         language: str,
         lexicon: Lexicon,
         values: Values,
+        numeric: Container[str],
         skip_words: Sequence[str],
         part: Part,
         rng: random.Random,
@@ -418,6 +412,7 @@ class _Maker:
         self.part = part
         self.lexicon = lexicon
         self.values = values
+        self.numeric = numeric
         self.skip_words = skip_words
         self.rates = augment.TRAINING if part == "train" else augment.HELD_OUT
         self.rng = rng
@@ -449,8 +444,9 @@ class _Maker:
     def valued(self, slot: Slot, text: str) -> Slot:
         """The slot with the value that its words have."""
         words = text[slot.start : slot.end].lower()
-        known = self.values.get(slot.slot, {})
-        return replace(slot, value=known.get(words, None if isinstance(slot.value, str) else slot.value))
+        number = written(words) if slot.slot in self.numeric else None
+        other = None if isinstance(slot.value, str) else slot.value
+        return replace(slot, value=self.values.get(slot.slot, {}).get(words, other if number is None else number))
 
     def fill(self, template: Template, node: Range | Open, rng: random.Random) -> tuple[str, Value | None]:
         """Words for an open slot or a number."""
