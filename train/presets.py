@@ -22,7 +22,7 @@ class Tuning:
 
     def epochs(self, sentences: int) -> int:
         """Passes over so many sentences."""
-        return max(1, min(20, round(self.seen / max(1, sentences))))
+        return max(1, min(20, self.seen // max(1, sentences)))
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ PRESETS = {
         weight_decay=0.0,  # 0.02 and 0.1 gave nothing on SNIPS
         dropout=0.1,
         distillation=Distillation(sentences=50_000),
-        # With half as many seen, HWU64's teacher has 2 points less of slot F1 (12 epochs, 6).
-        tuning=Tuning(examples=20_000, seen=108_000, learning_rate=1.5e-4, frozen_layers=0),
+        # 6 passes over SNIPS, 10 over HWU64, whose teacher has 2 points more of slot F1 with 12 than with 6.
+        tuning=Tuning(examples=20_000, seen=91_000, learning_rate=1.5e-4, frozen_layers=0),
     ),
 }
