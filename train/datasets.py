@@ -32,7 +32,7 @@ from rich.progress import Progress
 
 from train import home
 from train.errors import UserError
-from train.examples import Example, Slot, Value, read_jsonl, write_atomic, write_jsonl
+from train.examples import Example, Slot, Value, read_jsonl, unmark, write_atomic, write_jsonl
 from train.home import crowdsourced
 from train.home.outside import PUBLIC_INTENTS
 
@@ -379,27 +379,21 @@ def _rasa_lines(item: Mapping[str, Any]) -> list[str]:
 
 
 def _rasa_example(line: str, intent: str | None, file: Path) -> Example:
-    text, slots, last = "", [], 0
-    for match in _RASA_ENTITY.finditer(line):
+    def read(match: re.Match[str]) -> tuple[str, str, Value | None]:
         words, short, long = match.groups()
-        value: Value | None
         if short is not None:
             slot, _, shown = short.partition(":")
-            value = shown or None
-        else:
-            try:
-                record = json.loads(long)
-                slot, value = record["entity"], record.get("value")
-            except (json.JSONDecodeError, KeyError, TypeError):
-                raise UserError(f'{file}: {line!r}: expected {{"entity": "name", …}} after [words]') from None
-        text += line[last : match.start()]
-        slots.append(Slot(slot, len(text), len(text) + len(words), value))
-        text += words
-        last = match.end()
-    text += line[last:]
+            return words, slot, shown or None
+        try:
+            record = json.loads(long)
+            return words, record["entity"], record.get("value")
+        except (json.JSONDecodeError, KeyError, TypeError):
+            raise UserError(f'{file}: {line!r}: expected {{"entity": "name", …}} after [words]') from None
+
+    text, slots = unmark(line, _RASA_ENTITY, read)
     if not text:
         raise UserError(f"{file}: an example of intent {intent!r} is empty")
-    return Example(text, intent, tuple(slots) if intent else ())
+    return Example(text, intent, slots if intent else ())
 
 
 def split_off(examples: Sequence[Example], seed: int) -> tuple[list[Example], list[Example]]:
@@ -587,16 +581,8 @@ def _hwu_example(row: Mapping[str, str | None], path: Path) -> Example | None:
     annotation, scenario, intent = row.get("answer_annotation"), row.get("scenario"), row.get("intent")
     if annotation is None or scenario is None or intent is None:
         raise UserError(f"{path}: expected the columns scenario;intent;answer_annotation")
-    text, slots, last = "", [], 0
-    annotation = " ".join(annotation.split())
-    for match in _HWU_SLOT.finditer(annotation):
-        text += annotation[last : match.start()]
-        if match[2]:
-            slots.append(Slot(match[1], len(text), len(text) + len(match[2])))
-        text += match[2]
-        last = match.end()
-    text += annotation[last:]
-    return Example(text, f"{scenario}_{intent}", tuple(slots)) if text.strip() else None
+    text, slots = unmark(" ".join(annotation.split()), _HWU_SLOT, lambda match: (match[2], match[1], None))
+    return Example(text, f"{scenario}_{intent}", slots) if text.strip() else None
 
 
 def _read_clinc150(folder: Path, _seed: int) -> dict[str, list[Example]]:

@@ -8,8 +8,9 @@ import itertools
 import json
 import math
 import os
+import re
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,24 @@ def read_jsonl(path: Path) -> list[Example]:
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     return examples
+
+
+def unmark(
+    marked: str, span: re.Pattern[str], read: Callable[[re.Match[str]], tuple[str, str, Value | None]]
+) -> tuple[str, tuple[Slot, ...]]:
+    """The text and the slots of a sentence in which they are marked, such as ``lights in the [attic]area``.
+
+    span: what a marked one looks like; read: its words, its slot, its value. One without words is no slot.
+    """
+    text, slots, last = "", [], 0
+    for match in span.finditer(marked):
+        words, slot, value = read(match)
+        text += marked[last : match.start()]
+        if words:
+            slots.append(Slot(slot, len(text), len(text) + len(words), value))
+        text += words
+        last = match.end()
+    return text + marked[last:], tuple(slots)
 
 
 def write_jsonl(path: Path, examples: Iterable[Example]) -> None:

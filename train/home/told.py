@@ -11,7 +11,7 @@ from functools import lru_cache
 from importlib.resources import files
 
 from train.errors import UserError
-from train.examples import Example, example_from_json
+from train.examples import Example, unmark
 
 NONE = "none"
 SPAN = re.compile(r"\[([^\[\]]+)\]([a-z_]+)")
@@ -44,15 +44,13 @@ def example_of(line: str) -> Example:
     label, tab, marked = line.partition("\t")
     if not tab:
         raise ValueError("there must be a tab between label and sentence")
-    intent, *implied = label.split(" ")
-    if not all(re.fullmatch(r"\w+=\w+", pair) for pair in implied):
+    if not re.fullmatch(r"\w+( \w+=\w+)*", label):
         raise ValueError(f'"{label}" must be an intent and, after spaces, slot=value for all that it implies')
-    parts = SPAN.split(marked)  # text, words, slot, text, words, slot, ..., text
-    slots, text = [], parts[0]
-    for words, slot, after in zip(parts[1::3], parts[2::3], parts[3::3], strict=True):
-        slots.append({"slot": slot, "start": len(text), "end": len(text) + len(words)})
-        text += words + after
+    intent, *implied = label.split(" ")
+    text, slots = unmark(marked, SPAN, lambda match: (match[1], match[2], None))
     if re.search(r"[\[\]]", text):
         raise ValueError("a span must be marked as [words]slot")
-    record = {"text": text, "intent": None if intent == NONE else intent, "slots": slots}
-    return example_from_json({**record, "implied": dict(pair.split("=") for pair in implied)})
+    if not text.strip():
+        raise ValueError("the sentence is empty")
+    pairs = (pair.split("=") for pair in implied)
+    return Example(text, None if intent == NONE else intent, slots, tuple(sorted((slot, v) for slot, v in pairs)))
