@@ -122,7 +122,7 @@ def encoder_section(encoder: Encoder) -> bytes:
         multipliers, shifts = zip(*map(quantize_multiplier, m.scales), strict=True)
         return {
             "weights": m.offset,
-            "bias": section.array(m.bias, "<i4"),
+            "bias": m.bias_offset,
             "multiplier": section.array(multipliers, "<i4"),
             "shift": section.array(shifts, "i1"),
             "energy": table(_energies(m), "u1"),

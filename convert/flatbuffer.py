@@ -76,7 +76,8 @@ def convert(student: Student) -> bytes:
         converter._experimental_disable_per_channel_quantization_for_dense_layers = not shape.per_channel
         model = schema.ModelT.InitFromPackedBuf(converter.convert(), 0)
     _check(model)
-    _narrow(model)
+    if shape.weight_bits == 4:
+        _narrow(model)
     return _slim(model)
 
 
@@ -98,36 +99,32 @@ def _check(model: Any) -> None:
             raise UserError(f"tensor {tensor.name.decode()} was not quantized to int8; give every activation a range")
 
 
-WIDER = 127 / STEPS_4BIT
-"""A step of 4 bits in steps of 8."""
-
-
 def _narrow(model: Any) -> None:
-    """Stores what training rounded to 4 bits in 4 bits; the converter knows 8 alone.
+    """Stores in 4 bits, with one scale a matrix, the weights that training rounded so; the converter knows 8 alone.
 
-    Such weights have 15 values: k WIDER, rounded.
+    Of a convolution it gave every output a scale, by its largest weight. The largest weight of all has the last step.
     """
     graph = model.subgraphs[0]
-    values = np.round(np.arange(-STEPS_4BIT, STEPS_4BIT + 1) * WIDER)
-    biases: set[int] = set()
     for name, operator in zip(operator_names(model), graph.operators, strict=True):
-        if name != "FULLY_CONNECTED":
+        if name not in ("CONV_2D", "FULLY_CONNECTED"):
             continue
-        tensor = graph.tensors[operator.inputs[1]]
-        weights = np.frombuffer(bytes(model.buffers[tensor.buffer].data), np.int8)
-        if tensor.type != schema.TensorType.INT8 or not np.isin(weights, values).all():
-            continue
-        tensor.type = schema.TensorType.INT4
-        _replace(model, tensor, pack_nibbles(np.round(weights / WIDER).astype(np.int8)))
-        biases.update(int(t) for t in operator.inputs[2:] if t >= 0)
-    for bias in (graph.tensors[i] for i in sorted(biases)):
-        sums = np.frombuffer(bytes(model.buffers[bias.buffer].data), np.int32)
-        _replace(model, bias, np.round(sums / WIDER).astype(np.int32).view(np.uint8))
+        weights, *rest = (graph.tensors[t] for t in operator.inputs[1:] if t >= 0)
+        values = np.frombuffer(bytes(model.buffers[weights.buffer].data), np.int8).reshape(weights.shape[0], -1)
+        scales = weights.quantization.scale
+        step = (scales * values.any(1)).max() * np.float32(127 / STEPS_4BIT)
+        ratios = (scales / step)[:, None]
+        weights.type = schema.TensorType.INT4
+        _replace(model, weights, step, pack_nibbles(np.round(values * ratios).astype(np.int8).ravel()))
+        for bias in rest:
+            sums = np.frombuffer(bytes(model.buffers[bias.buffer].data), np.int32)
+            of_input = bias.quantization.scale[0] / scales[0]
+            _replace(model, bias, of_input * step, np.round(sums * ratios[:, 0]).astype(np.int32).view(np.uint8))
 
 
-def _replace(model: Any, tensor: Any, data: np.ndarray) -> None:
-    """Gives a tensor other data, of a scale that is WIDER times as large. (Equal tensors share a buffer.)"""
-    tensor.quantization.scale = tensor.quantization.scale * np.float32(WIDER)
+def _replace(model: Any, tensor: Any, scale: np.float32, data: np.ndarray) -> None:
+    """Gives a tensor other data, of one scale. (Equal tensors share a buffer.)"""
+    tensor.quantization.scale = np.array([scale], np.float32)
+    tensor.quantization.zeroPoint = np.zeros(1, np.int64)
     tensor.buffer = len(model.buffers)
     model.buffers.append(schema.BufferT())
     model.buffers[-1].data = data
@@ -145,26 +142,47 @@ def unpack_nibbles(packed: np.ndarray) -> np.ndarray:
     return ((nibbles ^ 8).astype(np.int8) - 8).astype(np.int8)
 
 
+class _Builder(flatbuffers.Builder):
+    """A builder that stores equal arrays once: a shape, a scale or a zero point takes more than a weight."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self._arrays: dict[tuple[str, bytes], int] = {}
+
+    def CreateNumpyVector(self, x: np.ndarray) -> int:
+        key = (x.dtype.str, x.tobytes())
+        if key not in self._arrays:
+            self._arrays[key] = super().CreateNumpyVector(x)
+        return self._arrays[key]
+
+
 def _slim(model: Any) -> bytes:
     """The flatbuffer without what nothing reads: inner names, signatures, metadata, observed ranges, data."""
     graph = model.subgraphs[0]
-    used = {tensor.buffer for tensor in graph.tensors}
-    for index, buffer in enumerate(model.buffers):
-        if index not in used:
-            buffer.data = None
+    buffers = [schema.BufferT()]  # the first one is that of tensors without data
+    places: dict[int, int] = {}
     by_rank = ((graph.inputs, {3: b"embedding", 4: b"mask"}), (graph.outputs, {2: b"classes", 3: b"tags"}))
     names = {int(t): kinds[len(graph.tensors[t].shape)] for ends, kinds in by_rank for t in ends}
     for index, tensor in enumerate(graph.tensors):
-        tensor.name = names.get(index, b"")
+        tensor.name = names.get(index)
         if tensor.quantization is not None:
             tensor.quantization.min = tensor.quantization.max = None
             if tensor.quantization.scale is None:
                 tensor.quantization = None
         tensor.shapeSignature = None
+        buffer = model.buffers[tensor.buffer]
+        if buffer.data is None:
+            tensor.buffer = 0
+            continue
+        if tensor.buffer not in places:
+            places[tensor.buffer] = len(buffers)
+            buffers.append(buffer)
+        tensor.buffer = places[tensor.buffer]
+    model.buffers = buffers
     model.signatureDefs = model.metadata = model.metadataBuffer = None
     model.description = b""
     graph.name = b""
-    builder = flatbuffers.Builder(1 << 17)
+    builder = _Builder(1 << 17)
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
     return bytes(builder.Output())
 
@@ -179,6 +197,8 @@ class Matrix:
     offset: int
     """Of the weights in the flatbuffer, bytes."""
     weights: np.ndarray
+    bias_offset: int
+    """Of the bias in the flatbuffer, bytes; 0 if there is none."""
     bias: np.ndarray
     """int64 [rows]."""
     scales: np.ndarray
@@ -305,14 +325,17 @@ class _Graph:
         y = operator.outputs[0]
         weights = self.constant(w, np.int8)
         weights = weights.reshape(weights.shape[0], -1)
-        bias = np.zeros(len(weights), np.int64)
+        bias, bias_offset = np.zeros(len(weights), np.int64), 0
         if len(operator.inputs) > 2 and operator.inputs[2] >= 0:
             bias += self.constant(operator.inputs[2], np.int32).reshape(-1)
+            bias_offset = self.offset(operator.inputs[2])
         scales = np.array(
             [product_scale(self.scale(x), float(s), self.scale(y)) for s in self.tensors[w].quantization.scale]
         )
         relu = operator.builtinOptions.fusedActivationFunction == schema.ActivationFunctionType.RELU
-        return Matrix(self.offset(w), weights, bias, scales, self.zero(x), self.zero(y), relu, self.bits(w))
+        return Matrix(
+            self.offset(w), weights, bias_offset, bias, scales, self.zero(x), self.zero(y), relu, self.bits(w)
+        )
 
     def sum(self, operator: Any, first: int) -> Sum:
         a, b = operator.inputs

@@ -108,3 +108,8 @@ def test_a_budget_holds_up_to_its_limits() -> None:
 def test_least_squares() -> None:
     rows = [({"a": a, "b": b}, 3.0 * a + 0.5 * b, 1.0) for a, b in [(1.0, 1.0), (2.0, 1.0), (5.0, 7.0)]]
     assert fit(rows) == pytest.approx({"a": 3.0, "b": 0.5})
+
+
+@pytest.mark.parametrize("text", ["160000B", "1000000MAC", "5.8ms", "99999.5B,1234567MAC,0.25ms"])
+def test_a_budget_is_written_as_it_is_read(text: str) -> None:
+    assert Budget.parse(text).text.lower() == text.lower()

@@ -51,12 +51,7 @@ def blocks_of(positions: int) -> int:
 
 def matrices(shape: Shape) -> list[tuple[int, int]]:
     """Inputs and outputs of the encoder's matrices but the class head; the convolution is the first."""
-    return [(shape.kernel * shape.embed, shape.width), (shape.width, shape.tags), *layer_matrices(shape)]
-
-
-def layer_matrices(shape: Shape) -> list[tuple[int, int]]:
-    """Inputs and outputs of the layers' matrices, whose weights have ``shape.weight_bits``."""
-    found: list[tuple[int, int]] = []
+    found = [(shape.kernel * shape.embed, shape.width), (shape.width, shape.tags)]
     for heads, hidden in zip(shape.heads, shape.hidden, strict=True):
         attended = heads * shape.head_width
         found += [(shape.width, attended)] * 3 + [(attended, shape.width)]
@@ -66,16 +61,20 @@ def layer_matrices(shape: Shape) -> list[tuple[int, int]]:
 
 def weight_bytes(shape: Shape) -> int:
     """Bytes of the encoder's weights."""
-    of_layers = sum(a * b for a, b in layer_matrices(shape))
-    others = sum(a * b for a, b in matrices(shape)) - of_layers + shape.width * shape.classes
-    return others + of_layers * shape.weight_bits // 8
+    weights = sum(a * b for a, b in matrices(shape)) + shape.width * shape.classes
+    return weights * shape.weight_bits // 8
 
 
 def byte_terms(shape: Shape) -> Terms:
     """What the bytes of encoder and flatbuffer beside the weights are linear in."""
     outputs = sum(b for _, b in matrices(shape)) + shape.classes
-    channels = outputs if shape.per_channel else shape.width
-    return {"bundle": 1, "layer": len(shape.heads), "output": outputs, "channel": channels}
+    terms = {"bundle": 1, "layer": len(shape.heads), "output": outputs, "channel": 0, "energy": 0}
+    if shape.weight_bits == 8:  # of 4 bits, every matrix has one scale, and all energies are 1 and stored once
+        terms["channel"] = outputs if shape.per_channel else shape.width
+        rows, columns = constants()["UB_TILE_ROWS"], constants()["UB_CHUNK"]
+        sizes = [*matrices(shape), (shape.width, shape.classes)]
+        terms["energy"] = sum(-(-b // rows) * -(-a // columns) for a, b in sizes)
+    return terms
 
 
 def arena_terms(shape: Shape) -> Terms:
@@ -118,15 +117,15 @@ def instruction_terms(shape: Shape, positions: int) -> dict[str, Terms]:
     heads = sum(shape.heads)
     norms = 2 * len(shape.heads) + 1
     products = [product_terms(n, a, b) for a, b in matrices(shape)] + [product_terms(1, width, shape.classes)]
-    channels = products if shape.per_channel else products[:1]
-    unpacked = sum(a * b for a, b in layer_matrices(shape)) if shape.weight_bits == 4 else 0
+    channels = [] if shape.weight_bits == 4 else products if shape.per_channel else products[:1]
+    narrow = products if shape.weight_bits == 4 else []
     logits, context = ({k: heads * v for k, v in product_terms(n, *sizes).items()} for sizes in ((each, n), (n, each)))
     return {
         # Where rows have scales of their own their integers are larger, and sums must be emptied sooner.
         "matmul": sum_terms(products)
         | {
             "channel_weight": sum(p["pair_weight"] for p in channels),
-            "unpacked_weight": blocks_of(n) * unpacked,
+            "unpacked_weight": sum(p["block_weight"] for p in narrow),
         },
         "norm": {"row": norms * n, "element": norms * n * width},
         "add": {"row": (norms - 1), "element": (norms - 1) * n * width},
@@ -248,6 +247,12 @@ class Budget:
                 raise UserError(f"--budget {text!r} limits {unit[0]} twice")
             limits[unit[0]] = float(match[1]) * unit[1]
         return cls(**limits)
+
+    @property
+    def text(self) -> str:
+        """As :meth:`parse` takes it."""
+        units = {name: unit for unit, (name, size) in self.UNITS.items() if size == 1}
+        return ",".join(f"{limit:.6f}".rstrip("0").rstrip(".") + units[name] for name, limit in self.limits.items())
 
     @property
     def limits(self) -> dict[str, float]:

@@ -20,6 +20,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from train.agentlib import constants
 from train.errors import UserError
 
 LOGIT_LIMIT = 8.0
@@ -48,23 +49,48 @@ class Shape:
     head_width: int = 16
     hidden: tuple[int, ...] = (96, 96)
     per_channel: bool = False
-    """Weights have a scale per output, not per matrix; those of the convolution always do, those in 4 bits never."""
+    """Weights of 8 bits have a scale per output, not per matrix; those of the convolution always do."""
     weight_bits: int = 8
-    """Of the weights of the layers, 4 or 8; the convolution's and the heads' have 8."""
+    """Of a weight, 4 or 8."""
 
     def __post_init__(self) -> None:
-        """Refuses what cannot be stored.
+        """Refuses what the firmware does not take, or what 4 bits cannot store.
 
         Raises:
-            UserError: weights of 4 bits with a scale each output, or with odd sizes.
+            UserError: names the size, and what it may be.
         """
-        if self.weight_bits == 8:
-            return
-        inner = (self.width, *self.hidden, *(heads * self.head_width for heads in self.heads))
-        if self.weight_bits != 4 or self.per_channel or any(size % 2 for size in inner):
+        limits = constants()
+        width = limits["UB_MAX_WIDTH"]
+        all_heads = tuple(heads * self.head_width for heads in self.heads)
+        for name, sizes, least, most in (
+            ("classes", (self.classes,), 1, limits["UB_MAX_CLASSES"]),
+            ("tags", (self.tags,), 1, limits["UB_MAX_TAGS"]),
+            ("positions", (self.positions,), 2, limits["UB_MAX_POSITIONS"]),
+            ("rows", (self.rows,), self.positions + 1, 0xFFFF),
+            ("embed", (self.embed,), 2, width),
+            ("width", (self.width,), 2, width),
+            ("kernel", (self.kernel,), 1, 2 * limits["UB_MAX_POSITIONS"]),
+            ("heads times head_width", all_heads, 1, width),
+            ("hidden", self.hidden, 1, limits["UB_MAX_HIDDEN"]),
+            ("the number of layers", (len(self.heads),), 0, limits["UB_MAX_LAYERS"]),
+        ):
+            for size in sizes:
+                if not least <= size <= most:
+                    raise UserError(f"{name} is {size}: the firmware takes {least} to {most}")
+        if len(self.heads) != len(self.hidden):
+            raise UserError(f"heads are of {len(self.heads)} layers and hidden of {len(self.hidden)}; give as many")
+        if self.kernel % 2 == 0 or self.embed % 2 or self.embed_bits not in (4, 8):
             raise UserError(
-                f"weight_bits is {self.weight_bits}: it is 8, or 4, which takes even sizes in the layers (here "
-                f"{', '.join(map(str, inner))}) and no per_channel"
+                f"kernel is {self.kernel}, embed {self.embed}, embed_bits {self.embed_bits}: the firmware takes an odd "
+                "kernel, an even embed, and 4 or 8 bits"
+            )
+        inputs = (self.width, *self.hidden, *all_heads)
+        if self.weight_bits not in (4, 8) or (
+            self.weight_bits == 4 and (self.per_channel or any(size % 2 for size in inputs))
+        ):
+            raise UserError(
+                f"weight_bits is {self.weight_bits}: it is 8, or 4, which takes even sizes (here "
+                f"{', '.join(map(str, inputs))}) and no per_channel"
             )
 
     def to_json(self) -> dict[str, Any]:
@@ -215,6 +241,12 @@ class Student(keras.Model):
         """``[inputs, outputs]`` of a matrix as it is used, not rounded."""
         return tf.convert_to_tensor(self.matrices[name]) * self.gains[name]
 
+    def quantized_weight(self, w: tf.Tensor, *, per_channel: bool) -> tf.Tensor:
+        """A weight rounded to :attr:`Shape.weight_bits`; of 8, with a scale per output if ``per_channel``."""
+        if self.shape.weight_bits == 4:
+            return quantize_weights_4bit(w)
+        return quantize_weights(w, -1 if per_channel else None)
+
     def in_range(self, name: str, x: tf.Tensor) -> tf.Tensor:
         """An activation with the range of ``name``."""
         spot = self.ranges[name]
@@ -228,11 +260,7 @@ class Student(keras.Model):
         """``x`` [..., inputs] through a matrix, its bias, an activation, its range."""
         w = self.weight(name)
         if self.quantized:
-            in_layer = name[-1].isdigit()
-            if in_layer and self.shape.weight_bits == 4:
-                w = quantize_weights_4bit(w)
-            else:
-                w = quantize_weights(w, -1 if self.shape.per_channel else None)
+            w = self.quantized_weight(w, per_channel=self.shape.per_channel)
         # The bias goes on before the reshape, where the converter fuses it.
         y = tf.matmul(tf.reshape(x, (-1, w.shape[0])), w)
         if name in self.biases:
@@ -294,7 +322,7 @@ class Student(keras.Model):
         s = self.shape
         w = self.weight("convolution")
         if self.quantized:
-            w = quantize_weights(w, -1)
+            w = self.quantized_weight(w, per_channel=True)
         kernel = tf.reshape(w, (s.kernel, 1, s.embed, s.width))
         y = tf.nn.conv2d(x[:, :, None, :], kernel, 1, "SAME") + tf.convert_to_tensor(self.biases["convolution"])
         return self.in_range("convolution", y[:, :, 0, :])

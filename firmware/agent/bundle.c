@@ -121,19 +121,19 @@ static bool scale_holds(int32_t multiplier, int32_t shift) { return multiplier >
 
 /* The ub_matrix at an offset of the section, which holds it. */
 static bool matrix_holds(const ub_agent *agent, uint32_t offset, uint32_t rows, uint32_t columns) {
-  const ub_view *const section = &agent->sections[UB_ENCODER];
+  const ub_view *const section = &agent->sections[UB_ENCODER], *const model = &agent->sections[UB_FLATBUFFER];
   ub_matrix m;
   memcpy(&m, section->bytes + offset, sizeof m);
   if (m.rows != rows || m.columns != columns || (m.channels != 1 && m.channels != rows)) return false;
   if ((m.bits != 4 && m.bits != 8) || columns * m.bits % 8 != 0) return false;
-  if (!holds(&agent->sections[UB_FLATBUFFER], m.weights, rows * columns * m.bits / 8, 1) ||
-      !holds(section, m.bias, rows, 4) || !holds(section, m.multiplier, m.channels, 4) ||
+  if (!holds(model, m.weights, rows * columns * m.bits / 8, 1) || !holds(model, m.bias, rows, 4) ||
+      !holds(section, m.multiplier, m.channels, 4) ||
       !holds(section, m.shift, m.channels, 1) || !holds(section, m.energy, ub_energy_bytes(rows, columns), 1))
     return false;
   for (uint32_t i = 0; i < m.channels; i++)
     if (!scale_holds(ub_read_i32(section->bytes + m.multiplier, i), (int8_t)section->bytes[m.shift + i])) return false;
   const uint32_t limit = 1 << 29; /* leaves room for any sum of products */
-  return words_lie(section->bytes + m.bias, rows, 1, 0u - limit, 2 * limit);
+  return m.bias == 0 || words_lie(model->bytes + m.bias, rows, 1, 0u - limit, 2 * limit);
 }
 
 static bool sum_holds(const ub_sum *sum) {

@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 #define UB_MAGIC 0x42545455 /* "UTTB" */
-#define UB_VERSION 5
+#define UB_VERSION 6
 
 /* Section kinds. Each stands exactly once in a bundle. */
 #define UB_MANIFEST 1   /* JSON: name, languages, thresholds, provenance, metrics */
@@ -83,7 +83,7 @@ typedef struct {
  * FULLY_CONNECTED and CONV_2D. */
 typedef struct {
   uint32_t weights;    /* offset in the *flatbuffer section* of [rows][columns], of `bits` each */
-  uint32_t bias;       /* offset of int32_t[rows] */
+  uint32_t bias;       /* offset in the *flatbuffer section* of int32_t[rows]; 0: none */
   uint32_t multiplier; /* offset of int32_t[channels]: significands in Q0.31 */
   uint32_t shift;      /* offset of int8_t[channels]: power-of-two exponents, left if positive */
   uint32_t energy;     /* offset of uint8_t[tiles][chunks]: the largest |w|^2 that a row of UB_TILE_ROWS rows has in

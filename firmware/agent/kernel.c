@@ -293,13 +293,13 @@ static void multiply(const factor *f, const ub_block *x, int8_t *y, uint32_t y_s
 
 void ub_matmul(const ub_agent *agent, const ub_matrix *m, const ub_block *x, int8_t *y, uint32_t y_stride,
                uint32_t y_step) {
-  const uint8_t *const section = agent->sections[UB_ENCODER].bytes;
+  const uint8_t *const section = agent->sections[UB_ENCODER].bytes, *const model = agent->sections[UB_FLATBUFFER].bytes;
   const factor f = {
-      .first = {.weights = (const int8_t *)agent->sections[UB_FLATBUFFER].bytes + m->weights,
+      .first = {.weights = (const int8_t *)model + m->weights,
                 .energy = section + m->energy, .stride = m->columns},
       .room = m->bits == 4 ? (int8_t *)agent->arena + agent->spare : NULL,
       .rows = m->rows,
-      .bias = section + m->bias,
+      .bias = m->bias ? model + m->bias : NULL,
       .multipliers = section + m->multiplier,
       .shifts = section + m->shift,
       .step = m->channels > 1,
