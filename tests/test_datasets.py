@@ -43,6 +43,25 @@ def test_save_and_load(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "set" / "provenance.json").read_text())["provenance"]["seed"] == 1
 
 
+def test_a_saved_set_leaves_nothing_of_the_one_before(tmp_path: Path) -> None:
+    example = Example("lamp on", "On")
+    save(DataSet("a", "en", [example], [example], [example], unlabelled=["lamps"], people=[example]), tmp_path / "set")
+    smaller = DataSet("b", "en", [example], [], [])
+    save(smaller, tmp_path / "set")
+    made = get(str(tmp_path / "set"))
+    assert (made.valid, made.test, made.people, made.unlabelled) == ([], [], [], [])
+
+
+def test_values_are_those_of_the_sentences(tmp_path: Path) -> None:
+    """Where no values.json says them."""
+    sentences = [("to 30", 30), ("to Thirty", 30), ("to 2.5", 2.5), ("to max", 100)]
+    level = [Example(text, "Set", (Slot("level", 3, len(text), value),)) for text, value in sentences]
+    area = Example("in the loo", "Set", (Slot("area", 7, 10, "bathroom"),))
+    made = get(write(tmp_path / "mine", train=[*level, area, Example("in the attic", "Set", (Slot("area", 7, 12),))]))
+    assert made.values == {"level": {"thirty": 30, "max": 100}, "area": {"loo": "bathroom"}}
+    assert made.numeric_slots == ["level"]
+
+
 def test_home_by_name() -> None:
     made = get("home", size=400, seed=5)
     assert made.name == "home"
@@ -296,8 +315,45 @@ def test_mistakes(tmp_path: Path) -> None:
     (tmp_path / "values" / "values.json").write_text('{"values": {"x": 3}}')
     with pytest.raises(UserError, match=r"values\.json: expected"):
         get(folder)
+    for value in ("1e999", "true", r'"\ud800"'):
+        (tmp_path / "values" / "values.json").write_text(f'{{"values": {{"x": {{"a": {value}}}}}}}')
+        with pytest.raises(UserError, match=r"values\.json: expected"):
+            get(folder)
+    (tmp_path / "values" / "values.json").unlink()
+    (tmp_path / "values" / "provenance.json").write_text('{"provenance": "x"}')
+    with pytest.raises(UserError, match=r"provenance\.json: expected"):
+        get(folder)
+    with pytest.raises(UserError, match="give the folder"):
+        get(str(tmp_path / "values" / "train.jsonl"))
     with pytest.raises(UserError, match="not a folder"):
         get("snips", tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        (HASSIL + "\nlists: [1]", '"lists:" must be a mapping'),
+        (HASSIL.replace("[strong, weak]", "[]"), "has no values"),
+        ("nlu: 5", "must be a list of mappings"),
+        (RASA.replace("(dish)", "(:5)"), '"slot" must be a string that is not empty'),
+        (RASA.replace('"soup of the day"', "[1]"), '"value" of slot "dish"'),
+        ("nlu:\n- intent: a\n  examples:\n  - metadata: x", "is empty"),
+    ],
+)
+def test_mistakes_in_yaml(document: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(document)
+    with pytest.raises(UserError, match=message):
+        get(str(path), size=50)
+
+
+@pytest.mark.parametrize("content", [None, "5", "[[1, 2, 3]]"])
+def test_mistakes_in_clinc150(content: str | None, tmp_path: Path) -> None:
+    (tmp_path / "data_small.json").write_text("{}")
+    if content:
+        (tmp_path / "data_full.json").write_text(f'{{"train": {content}}}')
+    with pytest.raises(UserError, match="data_full"):
+        get("clinc150", tmp_path)
 
 
 def test_download_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

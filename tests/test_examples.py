@@ -67,6 +67,8 @@ def test_slots_come_out_in_order(tmp_path: Path) -> None:
             "overlap",
         ),
         (json.dumps(GOOD | {"implied": {"domain": 1}}), '"implied"'),
+        (json.dumps(GOOD | {"text": "half \ud83d"}), '"text" must be a string of whole characters'),
+        ("[" * 100_000, "nested too deeply"),
     ],
 )
 def test_mistakes_name_file_and_line(tmp_path: Path, line: str, message: str) -> None:
@@ -76,6 +78,12 @@ def test_mistakes_name_file_and_line(tmp_path: Path, line: str, message: str) ->
         read_jsonl(path)
     assert str(caught.value).startswith(f"{path}:2: ")
     assert message in str(caught.value)
+
+
+def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
+    path = tmp_path / "marked.jsonl"
+    path.write_text(json.dumps(GOOD) + "\n", encoding="utf-8-sig")
+    assert len(read_jsonl(path)) == 1
 
 
 def test_unreadable_files(tmp_path: Path) -> None:

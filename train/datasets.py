@@ -14,6 +14,7 @@ local copy instead. They are not part of the project: heed their licences.
 
 import csv
 import hashlib
+import http.client
 import io
 import json
 import random
@@ -32,14 +33,26 @@ from rich.progress import Progress
 
 from train import home
 from train.errors import UserError
-from train.examples import Example, Slot, Value, read_jsonl, unmark, write_atomic, write_jsonl
+from train.examples import (
+    Example,
+    Slot,
+    Value,
+    example_from_json,
+    example_to_json,
+    is_text,
+    is_value,
+    read_jsonl,
+    unmark,
+    write_atomic,
+    write_jsonl,
+)
 from train.home import crowdsourced
 from train.home.outside import PUBLIC_INTENTS
 
 CACHE = Path("build") / "cache"
 """Where downloads, and what a teacher says of words, are kept."""
 PARTS = ("train", "valid", "test")
-PEOPLE = "people"
+PEOPLE, UNLABELLED = "people", "unlabelled.txt"
 NAMED = ("home", "snips", "hwu64", "clinc150", "atis", "slurp")
 PUBLIC_TEXT = ("snips", "hwu64", "clinc150")
 """Public sets whose sentences can be had without an agreement."""
@@ -116,13 +129,20 @@ def load(
 
 
 def save(dataset: DataSet, folder: Path) -> None:
-    """Write a data set as a folder that ``load`` takes, each file atomically; the manifest goes last."""
+    """Write a data set as a folder that ``load`` takes, each file atomically; the manifest goes last.
+
+    Of a data set that was there nothing is left.
+    """
     for part in (*PARTS, PEOPLE):
-        examples = getattr(dataset, part)
+        path, examples = folder / f"{part}.jsonl", getattr(dataset, part)
         if examples or part == "train":
-            write_jsonl(folder / f"{part}.jsonl", examples)
+            write_jsonl(path, examples)
+        else:
+            path.unlink(missing_ok=True)
     if dataset.unlabelled:
-        write_atomic(folder / "unlabelled.txt", "".join(f"{text}\n" for text in dataset.unlabelled))
+        write_atomic(folder / UNLABELLED, "".join(f"{text}\n" for text in dataset.unlabelled))
+    else:
+        (folder / UNLABELLED).unlink(missing_ok=True)
     write_atomic(folder / "values.json", _json({"numeric_slots": dataset.numeric_slots, "values": dataset.values}))
     manifest = {"name": dataset.name, "language": dataset.language, "provenance": dataset.provenance}
     write_atomic(folder / "provenance.json", _json(manifest))
@@ -231,6 +251,8 @@ def _as_home_command(example: Example, outside: Container[str | None], language:
 def _load_path(path: Path, language: str, seed: int, size: int | None) -> DataSet:
     if (path / "train.jsonl").is_file():
         return _load_jsonl(path, language)
+    if path.suffix == ".jsonl":
+        raise UserError(f"{path}: give the folder that it lies in: {path.parent}")
     found = [path] if path.is_file() else sorted((*path.glob("**/*.yaml"), *path.glob("**/*.yml")))
     if not found:
         raise UserError(f"{path}: holds neither train.jsonl nor YAML; expected one of them")
@@ -250,12 +272,10 @@ def _load_jsonl(folder: Path, language: str) -> DataSet:
     dataset = DataSet(name, language, train, valid, test, people=people, provenance={"data": name})
     manifest = folder / "provenance.json"
     if manifest.is_file():
-        record = _load_json(manifest)
-        dataset.name, dataset.language = (
-            str(record.get("name", dataset.name)),
-            str(record.get("language", language)),
-        )
-        dataset.provenance = dict(record.get("provenance", dataset.provenance))
+        told = {"name": name, "language": language, "provenance": dataset.provenance, **_load_json(manifest)}
+        if not (is_text(told["name"]) and is_text(told["language"]) and isinstance(told["provenance"], dict)):
+            raise UserError(f'{manifest}: expected {{"name": "…", "language": "…", "provenance": {{…}}}}')
+        dataset.name, dataset.language, dataset.provenance = told["name"], told["language"], told["provenance"]
     tables = folder / "values.json"
     if tables.is_file():
         record = _load_json(tables)
@@ -263,7 +283,9 @@ def _load_jsonl(folder: Path, language: str) -> DataSet:
         if not _is_tables(values) or not isinstance(numeric, list) or not all(isinstance(n, str) for n in numeric):
             raise UserError(f'{tables}: expected {{"numeric_slots": [slot…], "values": {{slot: {{words: value}}}}}}')
         dataset.values, dataset.numeric_slots = values, numeric
-    sentences = folder / "unlabelled.txt"
+    else:
+        dataset.values, dataset.numeric_slots = told_values(train)
+    sentences = folder / UNLABELLED
     if sentences.is_file():
         dataset.unlabelled = [line for line in _text(sentences).splitlines() if line.strip()]
     return dataset
@@ -271,10 +293,25 @@ def _load_jsonl(folder: Path, language: str) -> DataSet:
 
 def _is_tables(values: object) -> bool:
     return isinstance(values, dict) and all(
-        isinstance(table, dict)
-        and all(isinstance(value, Value) and not isinstance(value, bool) for value in table.values())
+        isinstance(table, dict) and all(map(is_value, table.values())) and all(map(is_text, table))
         for table in values.values()
     )
+
+
+def told_values(examples: Sequence[Example]) -> tuple[dict[str, dict[str, Value]], list[str]]:
+    """:attr:`DataSet.values` and :attr:`DataSet.numeric_slots` by the values that slots of examples have.
+
+    A slot whose values are all numbers takes plain numbers.
+    """
+    values: dict[str, dict[str, Value]] = defaultdict(dict)
+    for example in examples:
+        for slot, words in zip(example.slots, example.slot_texts, strict=True):
+            if slot.value is not None:
+                values[slot.slot][words] = slot.value
+    numeric = [slot for slot, table in values.items() if not any(isinstance(v, str) for v in table.values())]
+    for slot in numeric:
+        values[slot] = {words: value for words, value in values[slot].items() if words != json.dumps(value)}
+    return dict(values), numeric
 
 
 def _load_json(path: Path) -> dict[str, Any]:
@@ -282,6 +319,8 @@ def _load_json(path: Path) -> dict[str, Any]:
         record = json.loads(_text(path))
     except json.JSONDecodeError as error:
         raise UserError(f"{path}:{error.lineno}: broken JSON ({error.msg})") from None
+    except RecursionError:
+        raise UserError(f"{path}: broken JSON (nested too deeply)") from None
     if not isinstance(record, dict):
         raise UserError(f"{path}: expected a JSON object")
     return record
@@ -289,7 +328,7 @@ def _load_json(path: Path) -> dict[str, Any]:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from None
     except OSError as error:
@@ -313,7 +352,10 @@ def _load_hassil(
     for file, document in documents:
         merged["language"] = document.get("language", merged["language"])
         for key in ("lists", "expansion_rules"):
-            merged[key].update(document.get(key) or {})
+            rules = document.get(key) or {}
+            if not isinstance(rules, dict):
+                raise UserError(f'{file}: "{key}:" must be a mapping of names')
+            merged[key].update(rules)
         for intent, body in (document.get("intents") or {}).items():
             if not isinstance(body, dict) or not isinstance(body.get("data"), list):
                 raise UserError(f'{file}: intent {intent!r} needs a list "data:" with blocks of "sentences:"')
@@ -340,9 +382,10 @@ def _load_rasa(path: Path, documents: Sequence[tuple[Path, dict[str, Any]]], lan
     examples: list[Example] = []
     synonyms: dict[str, str] = {}
     for file, document in documents:
-        for item in document.get("nlu") or []:
-            if not isinstance(item, dict):
-                raise UserError(f"{file}: each item of nlu: must be a mapping")
+        items = document.get("nlu") or []
+        if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+            raise UserError(f"{file}: nlu: must be a list of mappings")
+        for item in items:
             if "synonym" in item:
                 for line in _rasa_lines(item):
                     synonyms[line.lower()] = str(item["synonym"])
@@ -355,26 +398,24 @@ def _load_rasa(path: Path, documents: Sequence[tuple[Path, dict[str, Any]]], lan
             example.text,
             example.intent,
             tuple(
-                Slot(s.slot, s.start, s.end, s.value or synonyms.get(example.text[s.start : s.end].lower()))
-                for s in example.slots
+                replace(slot, value=synonyms.get(words)) if slot.value is None else slot
+                for slot, words in zip(example.slots, example.slot_texts, strict=True)
             ),
         )
         for example in examples
     ]
-    values: dict[str, dict[str, Value]] = defaultdict(dict)
-    for example in examples:
-        for slot in example.slots:
-            if slot.value is not None:
-                values[slot.slot][example.text[slot.start : slot.end].lower()] = slot.value
+    values, numeric_slots = told_values(examples)
     train, valid = split_off(examples, seed)
     provenance = {"data": path.name, "format": "Rasa NLU YAML", "seed": seed}
-    return DataSet(path.stem, language, train, valid, [], values=dict(values), provenance=provenance)
+    return DataSet(
+        path.stem, language, train, valid, [], values=values, numeric_slots=numeric_slots, provenance=provenance
+    )
 
 
 def _rasa_lines(item: Mapping[str, Any]) -> list[str]:
     body = item.get("examples") or ""
     if isinstance(body, list):
-        return [str(line["text"] if isinstance(line, dict) else line).strip() for line in body]
+        return [str(line.get("text", "") if isinstance(line, dict) else line).strip() for line in body]
     return [line.strip()[1:].strip() for line in str(body).splitlines() if line.strip().startswith("-")]
 
 
@@ -393,7 +434,11 @@ def _rasa_example(line: str, intent: str | None, file: Path) -> Example:
     text, slots = unmark(line, _RASA_ENTITY, read)
     if not text:
         raise UserError(f"{file}: an example of intent {intent!r} is empty")
-    return Example(text, intent, slots if intent else ())
+    example = Example(text, intent, slots if intent else ())
+    try:
+        return example_from_json(example_to_json(example))
+    except ValueError as error:
+        raise UserError(f"{file}: {line!r}: {error}") from None
 
 
 def split_off(examples: Sequence[Example], seed: int) -> tuple[list[Example], list[Example]]:
@@ -505,7 +550,7 @@ def _fetch(url: str, name: str) -> bytes:
         with urllib.request.urlopen(url, timeout=60) as response:
             body: bytes = response.read()
             return body
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
         reason = getattr(error, "reason", error)
         raise UserError(
             f"data set {name}: {url} cannot be downloaded ({reason}); give a local copy with --data-dir"
@@ -587,13 +632,20 @@ def _hwu_example(row: Mapping[str, str | None], path: Path) -> Example | None:
 
 def _read_clinc150(folder: Path, _seed: int) -> dict[str, list[Example]]:
     """``data_full.json``: lists of [text, intent]; out-of-scope sentences get no intent."""
-    path = next(p for name in ("data_full.json", "data_full_train_val.json") if (p := folder / name).is_file())
+    names = ("data_full.json", "data_full_train_val.json")
+    path = next((p for name in names if (p := folder / name).is_file()), None)
+    if path is None:
+        raise UserError(f"{folder}: holds neither {' nor '.join(names)}")
     record = _load_json(path)
     parts: dict[str, list[Example]] = {}
     for part, key in (("train", "train"), ("valid", "val"), ("test", "test")):
-        pairs = [*record.get(key, []), *record.get(f"oos_{key}", [])]
-        if pairs:
-            parts[part] = [Example(text, None if intent == "oos" else intent) for text, intent in pairs]
+        try:
+            pairs = [*record.get(key, []), *record.get(f"oos_{key}", [])]
+            examples = [Example(text, None if intent == "oos" else intent) for text, intent in pairs]
+        except (TypeError, ValueError):
+            raise UserError(f"{path}: {key!r} must be a list of [text, intent]") from None
+        if examples:
+            parts[part] = examples
     return parts
 
 

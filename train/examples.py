@@ -59,7 +59,7 @@ def read_jsonl(path: Path) -> list[Example]:
     """
     examples = []
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8-sig") as file:
             for number, line in enumerate(file, 1):
                 if line.strip():
                     try:
@@ -69,6 +69,8 @@ def read_jsonl(path: Path) -> list[Example]:
                             f"{path}:{number}: broken JSON ({error.msg} at column {error.colno}); "
                             "each line must be one whole JSON object"
                         ) from None
+                    except RecursionError:
+                        raise UserError(f"{path}:{number}: broken JSON (nested too deeply)") from None
                     except ValueError as error:
                         raise UserError(f"{path}:{number}: {error}") from None
     except UnicodeDecodeError as error:
@@ -116,6 +118,24 @@ def write_atomic(path: Path, content: str | bytes) -> None:
         raise
 
 
+def is_text(item: object) -> bool:
+    """Whether it is a string that UTF-8 can hold: JSON's escapes can also name halves of a character."""
+    if not isinstance(item, str):
+        return False
+    try:
+        item.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def is_value(item: object) -> bool:
+    """Whether a slot can have this value: a string, or a number that is one in JSON."""
+    if isinstance(item, float):
+        return math.isfinite(item)
+    return is_text(item) or (isinstance(item, int) and not isinstance(item, bool))
+
+
 def example_to_json(example: Example) -> dict[str, Any]:
     """The JSON object of an example; ``value`` and ``implied`` are left out where there is none."""
     slots = []
@@ -141,11 +161,11 @@ def example_from_json(record: object) -> Example:
         if key not in record:
             raise ValueError(f'key "{key}" is missing')
     text, intent = record["text"], record["intent"]
-    if not isinstance(text, str):
-        raise ValueError('"text" must be a string')
+    if not is_text(text):
+        raise ValueError('"text" must be a string of whole characters')
     if not text.strip():
         raise ValueError('"text" is empty')
-    if intent is not None and (not isinstance(intent, str) or not intent):
+    if intent is not None and not (is_text(intent) and intent):
         raise ValueError('"intent" must be a string that is not empty, or null for out of scope')
     items = record.get("slots", [])
     if not isinstance(items, list):
@@ -158,7 +178,7 @@ def example_from_json(record: object) -> Example:
                 f'"{right.slot}" [{right.start}, {right.end}) overlap; spans must be disjoint'
             )
     implied = record.get("implied", {})
-    if not isinstance(implied, dict) or not all(isinstance(value, str) for value in implied.values()):
+    if not isinstance(implied, dict) or not all(map(is_text, (*implied, *implied.values()))):
         raise ValueError('"implied" must be an object with string values')
     return Example(text, intent, tuple(slots), tuple(sorted(implied.items())))
 
@@ -170,7 +190,7 @@ def _slot_from_json(item: object, text: str) -> Slot:
         if key not in item:
             raise ValueError(f'key "{key}" is missing in a slot')
     name, start, end, value = item["slot"], item["start"], item["end"], item.get("value")
-    if not isinstance(name, str) or not name:
+    if not (is_text(name) and name):
         raise ValueError('"slot" must be a string that is not empty')
     if type(start) is not int or type(end) is not int:
         raise ValueError(f'"start" and "end" of slot "{name}" must be integers')
@@ -178,7 +198,6 @@ def _slot_from_json(item: object, text: str) -> Slot:
         raise ValueError(
             f'span [{start}, {end}) of slot "{name}" is outside the text, which has {len(text)} code points'
         )
-    finite = not isinstance(value, float) or math.isfinite(value)
-    if value is not None and (isinstance(value, bool) or not isinstance(value, Value) or not finite):
+    if value is not None and not is_value(value):
         raise ValueError(f'"value" of slot "{name}" must be a number or a string')
     return Slot(name, start, end, value)

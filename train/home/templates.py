@@ -251,6 +251,8 @@ def _compile_list(
     if isinstance(values, RangeSlotList):
         return Range(slot, reference.list_name, values)
     if isinstance(values, TextSlotList):
+        if not values.values:
+            raise UserError(f"{name}: list {{{reference.list_name}}} has no values")
         return Closed(
             slot,
             reference.list_name,
