@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from convert.options import Options
-from train.command_line import reporting
+from train.command_line import reporting, share
 from train.quiet import native_silence
 
 
@@ -24,16 +24,16 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     top.add_argument("folder", type=Path, metavar="FOLDER", help="what python -m train wrote")
-    top.add_argument("--name", help="the agent's name, up to 32 bytes (default: DATA-LANGUAGE)")
+    top.add_argument("--name", help="the agent's name, up to 32 of A-Z a-z 0-9 . _ - (default: DATA-LANGUAGE)")
     top.add_argument(
         "--most-loss",
-        type=float,
+        type=share(-1),
         default=Options.most_loss,
         help="refuse if int8 gets this share of validation less exactly right",
     )
     top.add_argument(
         "--most-accepted",
-        type=float,
+        type=share(),
         default=Options.most_accepted,
         help="share of sentences out of scope that may be accepted",
     )

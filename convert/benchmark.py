@@ -34,7 +34,7 @@ from convert import report
 from convert.options import Options
 from convert.results import RESULTS, STEPS, Model, Results, effects_table, markdown, table
 from train import datasets
-from train.command_line import reporting, whole
+from train.command_line import reporting, share, whole
 from train.cost import CHIPS, Budget, weight_bytes
 from train.datasets import DataSet
 from train.errors import UserError
@@ -425,7 +425,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument(
         "--most-accepted",
-        type=float,
+        type=share(),
         default=Plan.most_accepted,
         help="share of sentences out of scope that may be accepted",
     )

@@ -6,6 +6,7 @@ import collections
 import hashlib
 import importlib.metadata
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -64,11 +65,15 @@ def run(folder: Path, options: Options, console: Console) -> dict[str, Any]:
         AssertionError: the firmware's code and TFLite Micro disagree, which is a bug here.
     """
     student, labels, record = pipeline.load(folder)
-    name = f"{record['data']}-{record['language']}" if options.name is None else options.name
-    if not 0 < len(name.encode()) <= 32 or not name.isprintable() or " " in name:
-        raise UserError(f"--name {name!r}: an agent's name has 1 to 32 bytes and no spaces")
+    name = options.name
+    if name is None:
+        name = re.sub("[^A-Za-z0-9._-]+", "_", f"{record['data']}-{record['language']}")[:32]
+    elif not re.fullmatch("[A-Za-z0-9._-]{1,32}", name):
+        raise UserError(f"--name {name!r}: an agent's name has 1 to 32 of the characters A-Z a-z 0-9 . _ -")
     data = datasets.load(str(folder / pipeline.DATA), data_dir=None, cache_dir=folder)
     usable = [e for e in data.watched if 0 < len(featurize(e.text, 2, 1)) < student.shape.positions]
+    if not usable:
+        raise UserError(f"no sentence of validation has 1 to {student.shape.positions - 1} words, as the agent takes")
     vocabulary = Vocabulary(student.shape.rows, student.shape.positions)
     encoded = encode(usable, labels, vocabulary)
     pieces = tf.constant(vocabulary.pieces())

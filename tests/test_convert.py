@@ -7,6 +7,7 @@ import random
 import shutil
 import struct
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,14 @@ from convert.__main__ import main
 from convert.bundle import SECTION_NAMES, read_manifest, read_sections
 from convert.calibration import Scored, best_intents, calibrate, fit_temperature, tag_shortfalls
 from convert.fixed_point import product_scale, quantize_multiplier, requantize
-from convert.flatbuffer import OPERATORS, operator_names, pack_nibbles, read_encoder, unpack_nibbles
+from convert.flatbuffer import OPERATORS, convert, operator_names, pack_nibbles, read_encoder, unpack_nibbles
 from convert.reference import Reference
 from train import pipeline
 from train.agentlib import Agent, constants, ffi
 from train.errors import UserError
-from train.examples import Example, Slot, read_jsonl
+from train.examples import Example, Slot, read_jsonl, write_jsonl
 from train.labels import Labels
-from train.student import Shape, quantize_weights_4bit
+from train.student import Shape, Student, quantize_weights_4bit
 
 
 @pytest.fixture(scope="session")
@@ -151,17 +152,35 @@ def test_the_flatbuffer_has_no_float(agent_folder: Path) -> None:
     assert metrics["operators"] == dict(collections.Counter(operators))
 
 
-def test_weights_of_layers_are_stored_in_4_bits(agent_folder: Path) -> None:
+def test_weights_are_stored_in_4_bits_with_one_scale_a_matrix(agent_folder: Path) -> None:
     encoder = read_encoder((agent_folder / "student.tflite").read_bytes())
     student, *_ = pipeline.load(agent_folder)
+    matrices = {name: getattr(encoder, name) for name in ("convolution", "class_head", "tag_head")}
     for i, layer in enumerate(encoder.layers):
         for name in ("query", "key", "value", "output", "up", "down"):
-            matrix = getattr(layer, name)
-            used = quantize_weights_4bit(student.weight(f"{name}{i}")).numpy().T
-            assert matrix.bits == 4
-            assert np.abs(matrix.weights).max() == 7
-            np.testing.assert_allclose(matrix.weights * np.abs(used).max() / 7, used, atol=1e-5)
-    assert {m.bits for m in (encoder.convolution, encoder.class_head, encoder.tag_head)} == {8}
+            matrices[f"{name}{i}"] = getattr(layer, name)
+    assert set(matrices) == set(student.matrices)
+    for name, matrix in matrices.items():
+        used = quantize_weights_4bit(student.weight(name)).numpy().T
+        assert (matrix.bits, len(matrix.scales)) == (4, 1)
+        assert np.abs(matrix.weights).max() == 7
+        np.testing.assert_allclose(matrix.weights * np.abs(used).max() / 7, used, atol=1e-5)
+
+
+def test_a_convolution_with_an_output_of_no_weights_is_stored_in_4_bits() -> None:
+    student = Student(Shape(classes=3, tags=5, rows=64, weight_bits=4))
+    rng = np.random.default_rng(1)
+    weights = rng.normal(size=student.matrices["convolution"].shape)
+    weights[:, 5] = 0
+    student.matrices["convolution"].assign(weights)
+    student.biases["convolution"].assign(rng.normal(size=weights.shape[1]))
+    student.start_quantizing()
+    found = read_encoder(convert(student)).convolution
+    used = quantize_weights_4bit(student.weight("convolution")).numpy().T
+    step = np.abs(used).max() / 7
+    np.testing.assert_array_equal(found.weights, np.round(used / step))
+    bias = found.bias * float(student.table_step) * step
+    np.testing.assert_allclose(bias, np.asarray(student.biases["convolution"]), atol=float(student.table_step) * step)
 
 
 def test_a_student_of_another_version_is_refused(agent_folder: Path, tmp_path: Path) -> None:
@@ -381,9 +400,38 @@ def test_too_much_loss_is_refused(student: Path, capsys: pytest.CaptureFixture[s
     assert "--most-loss" in fails(student, capsys, "--most-loss=-1")
 
 
-@pytest.mark.parametrize("name", ["", "two words", "x" * 33, "tab\there"])
+@pytest.mark.parametrize("name", ["", "two words", "x" * 33, "tab\there", "küche", '"x"'])
 def test_bad_names_are_refused(student: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
     assert "--name" in fails(student, capsys, "--name", name)
+
+
+def test_a_data_sets_name_is_made_one_that_the_firmware_says(student: Path) -> None:
+    record = json.loads((student / "student.json").read_text())
+    (student / "student.json").write_text(json.dumps(record | {"data": "my küche"}))
+    assert main([str(student), "--most-loss", "1"]) == 0
+    assert read_manifest((student / "agent.bundle").read_bytes())["name"] == "my_k_che-en"
+
+
+@pytest.mark.parametrize("option", ["--most-loss=nan", "--most-accepted=-1", "--most-accepted=x"])
+def test_bad_shares_are_refused(option: str, student: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main([str(student), option])
+    assert "expected a number from" in capsys.readouterr().err
+
+
+def test_a_validation_part_that_the_agent_cannot_hear_is_refused(
+    student: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    examples = read_jsonl(student / "data" / "valid.jsonl")
+    write_jsonl(student / "data" / "valid.jsonl", [replace(examples[0], text="so " * 40, slots=())])
+    assert "no sentence of validation has 1 to 31 words" in fails(student, capsys)
+
+
+def test_weights_of_another_student_are_named(student: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record = json.loads((student / "student.json").read_text())
+    record["shape"] |= {"hidden": [32, 32]}
+    (student / "student.json").write_text(json.dumps(record))
+    assert "train it again" in fails(student, capsys)
 
 
 @pytest.mark.parametrize("name", ["student.json", "student.npz"])

@@ -259,6 +259,8 @@ GOOD = line("lamp on", "TurnOn", ("name", 0, 4)) + line("who are you", None)
         ({"train": line("who are you", None)}, "no intent"),
         ({"valid": GOOD}, "train.jsonl"),
         ({}, "train.jsonl"),
+        ({"train": line("???", "Ask")}, "none of 1 sentences, such as '???', has a word"),
+        ({"train": GOOD, "valid": line("!", None)}, "none of 1 sentences, such as '!', has a word"),
     ],
 )
 def test_bad_data_is_named_and_leaves_nothing(
@@ -278,6 +280,13 @@ def test_bad_data_is_named_and_leaves_nothing(
         (["--data", "homes"], "'homes' is unknown"),
         (["--data", "home", "--language", "xx"], "xx"),
         (["--data", "snips", "--data-dir", "nowhere"], "nowhere"),
+        (["--size", "50", "--shape", '{"positions": 200}'], "positions is 200: the firmware takes 2 to 64"),
+        (["--size", "50", "--shape", '{"rows": 10}'], "rows is 10"),
+        (["--size", "50", "--shape", '{"width": 1000}'], "width is 1000"),
+        (["--size", "50", "--shape", '{"kernel": 2}'], "an odd kernel"),
+        (["--size", "50", "--shape", '{"embed": 31}'], "an even embed"),
+        (["--size", "50", "--shape", '{"embed_bits": 3}'], "4 or 8 bits"),
+        (["--size", "50", "--shape", '{"heads": [1]}'], "heads are of 1 layers and hidden of 2"),
     ],
 )
 def test_bad_arguments_are_named(
@@ -304,6 +313,16 @@ def test_data_alone(tmp_path: Path) -> None:
     assert {"train.jsonl", "valid.jsonl", "test.jsonl"} <= set(names)
     for name in names:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_the_smallest_training(tmp_path: Path) -> None:
+    """One step; and a student goes with the data that it learned from."""
+    folder = write_data(tmp_path / "mine", train=GOOD)
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "student.json").write_text("{}")
+    assert main(["--data", str(folder), "--out", str(out), "--epochs", "1", "--teacher", "none"]) == 0
+    assert json.loads((out / "student.json").read_text())["data"] == "mine"
 
 
 def test_what_training_leaves(agent_folder: Path) -> None:

@@ -59,3 +59,18 @@ def whole(least: int) -> Callable[[str], int]:
         return number
 
     return convert
+
+
+def share(least: int = 0) -> Callable[[str], float]:
+    """The ``type`` of an option of argparse that takes a share, from ``least`` to 1."""
+
+    def convert(text: str) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            number = least - 1
+        if not least <= number <= 1:
+            raise argparse.ArgumentTypeError(f"expected a number from {least} to 1, not {text!r}")
+        return number
+
+    return convert

@@ -11,6 +11,7 @@ from typing import TypeVar
 import numpy as np
 
 from train.agentlib import Token, featurize
+from train.errors import UserError
 from train.examples import Example
 from train.labels import OUTSIDE, Labels
 
@@ -90,9 +91,15 @@ def tags_of(example: Example, tokens: Sequence[Token], labels: Labels) -> list[i
 
 
 def encode(examples: Sequence[Example], labels: Labels, vocabulary: Vocabulary) -> Encoded:
-    """The arrays of labelled sentences. Sentences without a word are left out."""
+    """The arrays of labelled sentences. Sentences without a word are left out.
+
+    Raises:
+        UserError: no sentence is left.
+    """
     found = [(e, *vocabulary.words(e.text)) for e in examples]
     found = [(e, tokens, words) for e, tokens, words in found if words]
+    if not found:
+        raise UserError(f"none of {len(examples):,} sentences, such as {examples[0].text!r}, has a word to learn from")
     arrays = encode_words([words for _, _, words in found], vocabulary.positions)
     classes = np.array([labels.class_of(e) for e, _, _ in found], np.int32)
     for row, (example, tokens, _) in zip(arrays.tags, found, strict=True):

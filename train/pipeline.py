@@ -65,7 +65,7 @@ def run(
         chip: whose time the budget means.
 
     Raises:
-        UserError: the budget cannot be reached.
+        UserError: the budget cannot be reached, or the sizes are beyond what the firmware takes.
     """
     labels = Labels.of(data.train)
     labels.require(data.valid, f"{data.name}'s valid part")
@@ -80,10 +80,10 @@ def run(
     price = pricing(data, labels, train_data, chip)
     prune = None
     if budget:
-        if not schedule.float_epochs:
-            raise UserError(f"a budget needs at least 2 epochs to prune and recover in, not {schedule.epochs}")
+        schedule.require_time_to_prune()
         console.print(f"before pruning: {describe(vars(price(sizes)))}, at {price.positions - 1} words")
         prune = Pruner(sizes, budget, price, train_data, vocabulary.pieces(), console.print, seed=schedule.seed)
+    (out / STUDENT_JSON).unlink(missing_ok=True)  # what it was trained on is about to go
     datasets.save(data, out / DATA)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
@@ -194,6 +194,9 @@ def _distil(
     )
     progress.remove_task(task)
     texts = unlabelled_text(data, Paraphraser(words, vectors, plan), plan, schedule.seed)
+    if not texts:
+        console.print("there is no text for the teacher to label")
+        return lexical, None
     task = progress.add_task("the teacher labels sentences", total=None)
     soft = soft_targets(joint, texts, vocabulary, lambda done, n: progress.update(task, completed=done, total=n))
     progress.remove_task(task)
@@ -252,14 +255,14 @@ def load(folder: Path) -> tuple[Student, Labels, dict[str, Any]]:
         record: dict[str, Any] = json.loads((folder / STUDENT_JSON).read_text(encoding="utf-8"))
         weights = np.load(folder / STUDENT_NPZ)
         student, labels = Student(Shape.from_json(record["shape"])), Labels.from_json(record["labels"])
+        for variable in student.variables:
+            if variable.dtype == "float32":
+                variable.assign(weights[variable.path.replace("/", ".")])
     except FileNotFoundError as error:
         raise UserError(f"{error.filename} is missing; train a student first: python -m train --out {folder}") from None
     except (ValueError, OSError, zipfile.BadZipFile) as error:
         raise UserError(f"the student in {folder} cannot be read ({error}); train it again") from None
     except (KeyError, TypeError) as error:
         raise UserError(f"the student in {folder} is of another version ({error} is amiss); train it again") from None
-    for variable in student.variables:
-        if variable.dtype == "float32":
-            variable.assign(weights[variable.path.replace("/", ".")])
     student.quantized = True
     return student, labels, record

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import itertools
-import json
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -15,7 +13,7 @@ import tensorflow as tf
 
 from train.agentlib import best_tags
 from train.encoding import PAD_WORD, Encoded
-from train.examples import write_atomic
+from train.errors import UserError
 from train.labels import OUTSIDE, Labels
 from train.learner import Checkpoint, Learner, Saved, State
 from train.presets import Preset
@@ -69,6 +67,14 @@ class Schedule:
     def float_epochs(self) -> int:
         """Epochs before rounding begins."""
         return self.epochs - max(1, round(self.epochs * self.quantized_share))
+
+    def require_time_to_prune(self) -> None:
+        """
+        Raises:
+            UserError: there are no epochs before rounding begins, in which pruning cuts.
+        """
+        if not self.float_epochs:
+            raise UserError(f"a budget needs at least 2 epochs to prune and recover in, not {self.epochs}")
 
 
 @dataclass(frozen=True)
@@ -199,7 +205,7 @@ def train(
     steps = per_epoch * schedule.epochs
     warmup = max(1, steps // 20)
     rate = keras.optimizers.schedules.CosineDecay(
-        0.0, steps - warmup, warmup_target=schedule.learning_rate, warmup_steps=warmup, alpha=0.01
+        0.0, max(1, steps - warmup), warmup_target=schedule.learning_rate, warmup_steps=warmup, alpha=0.01
     )
     components = lexical.vectors.shape[1] if lexical else 0
     epochs: list[Epoch] = []
@@ -398,8 +404,3 @@ def smoothed_loss(logits: tf.Tensor, targets: tf.Tensor, smoothing: float) -> tf
     hit = tf.gather(log_p, tf.maximum(targets, 0), batch_dims=len(targets.shape))
     loss = -(1 - smoothing) * hit - smoothing * tf.reduce_mean(log_p, -1)
     return tf.reduce_sum(loss * known) / tf.maximum(1.0, tf.reduce_sum(known))
-
-
-def write_history(path: Path, history: list[Epoch]) -> None:
-    """The epochs as JSON."""
-    write_atomic(path, json.dumps([asdict(e) for e in history], indent=1) + "\n")
