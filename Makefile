@@ -33,7 +33,7 @@ SUPPORTED := import sys, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (
 PYTHON := $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c '$(SUPPORTED)' 2>/dev/null && echo "$$p" && break; done)
 
-OUT := build/$(notdir $(patsubst %/,%,$(DATA)))$(if $(filter-out en,$(LANGUAGE)),-$(LANGUAGE))
+OUT := build/$(notdir $(abspath $(DATA)))$(if $(filter-out en,$(LANGUAGE)),-$(LANGUAGE))
 RECIPE := --data $(DATA) --language $(LANGUAGE) --seed $(SEED) --preset $(PRESET)$(if $(DATA_DIR), --data-dir $(DATA_DIR))
 EXTRAS := train,teacher,convert,firmware,dev
 # It asks for PyTorch, which only its own code needs; what is used of it is the folder of weights.
@@ -92,7 +92,8 @@ $(OUT)/metrics.json: $(OUT)/student.json $(wildcard convert/*.py firmware/agent/
 	@$(RUN) -m convert $(OUT)
 
 # The last file that training writes.
-LEARNED_FROM := $(shell find train -name '*.py' -o -name '*.yaml' -o -name '*.jsonl') $(wildcard firmware/agent/text.[ch] $(DATA)/*)
+LEARNED_FROM := $(wildcard firmware/agent/text.[ch]) $(shell find train $(wildcard $(DATA)) \
+	-name '*.py' -o -name '*.y*ml' -o -name '*.json*' -o -name '*.tsv' -o -name '*.txt')
 $(OUT)/student.json: $(OUT)/recipe $(LEARNED_FROM) | .venv/installed
 	@echo "== train $(RECIPE)"
 	@$(RUN) -m train $(RECIPE) --out $(OUT)
