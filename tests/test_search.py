@@ -16,8 +16,9 @@ from train import datasets
 from train.__main__ import main, parser
 from train.cost import CHIPS, Budget, Pricing
 from train.errors import UserError
-from train.presets import Distillation
+from train.presets import PRESETS
 from train.search import (
+    JOURNAL,
     SMALLEST,
     Candidate,
     Outcome,
@@ -36,7 +37,7 @@ from train.student import Shape
 
 CHIP = CHIPS["esp32c3"]
 PRICE = Pricing(label_bytes=3000, positions=9, chip=CHIP)
-PLAN = Plan("home", "en", Budget(bytes=120_000, ms=12), "esp32c3", 2, 1, None)
+PLAN = Plan("home", "en", Budget(bytes=120_000, ms=12), "esp32c3", 2, 1, None, "default", "")
 QUIET = Console(quiet=True)
 
 
@@ -59,7 +60,7 @@ def searched(out: Path, trials: int, plan: Plan = PLAN) -> dict[str, Any]:
     """A search, gone on with if there is one."""
     study = open_study(out, plan, worker_seed=3)
     run(study, plan, shape_of, PRICE, pretend, trials, QUIET)
-    return results(study, plan, PRICE, shape_of)
+    return results(study, plan, PRICE, shape_of, ["--data", "home", "--seed", "3"])
 
 
 def test_all_that_is_tried_is_within_the_budget_and_the_front_is_of_it(tmp_path: Path) -> None:
@@ -98,6 +99,16 @@ def test_another_search_in_the_same_folder_is_refused(tmp_path: Path) -> None:
     open_study(tmp_path, PLAN, 1)
     with pytest.raises(UserError, match=r"another search \(epochs 2, not 5\)"):
         open_study(tmp_path, replace(PLAN, epochs=5), 1)
+    with pytest.raises(UserError, match="sentences"):
+        open_study(tmp_path, replace(PLAN, sentences="others"), 1)
+
+
+def test_a_folder_that_cannot_hold_a_search_is_named(tmp_path: Path) -> None:
+    (tmp_path / JOURNAL).write_text("{\n")
+    with pytest.raises(UserError, match=f"{JOURNAL} is broken"):
+        open_study(tmp_path, PLAN, 1)
+    with pytest.raises(UserError, match="cannot hold a search"):
+        open_study(tmp_path / JOURNAL, PLAN, 1)
 
 
 @pytest.mark.parametrize("budget", [Budget(bytes=9_000), Budget(ms=0.1), Budget(macs=1e4)])
@@ -143,7 +154,7 @@ def test_what_is_shown(tmp_path: Path) -> None:
     assert "<svg" in (tmp_path / "a.svg").read_text()
     for entry in found["trials"]:
         options = parser().parse_args(shlex.split(entry["command"])[3:])
-        assert options.data == "home"
+        assert (options.data, options.seed) == ("home", 3)
         assert {*json.loads(options.shape)} == {"rows", "embed", "width", "heads", "hidden"}
         if options.budget:
             assert Budget.parse(options.budget).limits["bytes"] >= entry["cost"]["bytes"] - 1
@@ -153,9 +164,12 @@ def test_a_trial_trains_and_prunes(tmp_path: Path) -> None:
     text = GOOD + line("fan on", "TurnOn", ("name", 0, 3)) + line("dim the hall", "Dim", ("area", 8, 12))
     folder = write_data(tmp_path / "tiny", train=text * 8, valid=GOOD)
     data = datasets.load(str(folder), data_dir=None, cache_dir=tmp_path)
-    trainer = Trainer(data, replace(PLAN, budget=Budget(bytes=60_000)), None, Distillation())
+    trainer = Trainer(data, replace(PLAN, budget=Budget(bytes=60_000)), None)
     candidate = Candidate({"rows": 128, "embed": 16, "width": 16, "heads": (2,), "hidden": (32,)}, 0.5)
+    with pytest.raises(UserError, match="at least 2 epochs"):
+        Trainer(data, replace(PLAN, epochs=1), None)
     outcome = trainer(candidate)
+    assert outcome.shape.weight_bits == PRESETS["default"].shape["weight_bits"]
     whole = trainer.shape(candidate.sizes)
     target = candidate.budget(whole, trainer.price(whole), trainer.plan.budget)
     assert target is not None
@@ -170,6 +184,9 @@ def test_a_trial_trains_and_prunes(tmp_path: Path) -> None:
     [
         (["search"], "a search needs a budget"),
         (["search", "--budget", "100 apples"], "is no budget"),
+        (["search", "--budget", "100kB", "--shape", '{"width": 32}'], "leave out --shape"),
+        (["search", "--budget", "100kB", "--soft-labels", "5"], "leave out --shape and --soft-labels"),
+        (["--size", "50", "--soft-labels", "5", "--teacher", "none"], "--soft-labels needs a teacher"),
         (["--budget", "5"], "is no budget"),
         (["--shape", "{"], "is no JSON"),
         (["--shape", '{"depth": 3}'], "names of positions"),

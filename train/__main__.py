@@ -70,7 +70,7 @@ def parser() -> argparse.ArgumentParser:
         "--shape", metavar="JSON", help='sizes that differ from those of the preset: {"width": 80, "heads": [4, 4]}'
     )
     top.add_argument("--trials", type=whole(1), default=50, help="students that a search trains, in all its processes")
-    top.add_argument("--seed", type=int, default=1, help="of data, weights and order")
+    top.add_argument("--seed", type=whole(0), default=1, help="of data, weights and order")
     return top
 
 
@@ -79,12 +79,16 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns its exit status."""
     options = parser().parse_args(arguments)
     console = Console(highlight=False, soft_wrap=True)
-    out: Path = options.out or Path("build") / Path(options.data).name
+    out: Path = options.out or Path("build") / Path(options.data).resolve().name
     budget = Budget.parse(options.budget) if options.budget else None
     shape = _shape(options.shape) if options.shape else {}
     if options.what == "search":
         if not budget:
             raise UserError("a search needs a budget: --budget 160kB,10ms")
+        if options.shape or options.soft_labels is not None:
+            raise UserError(
+                "a search chooses the sizes, and learns no soft labels: leave out --shape and --soft-labels"
+            )
         out = options.out or out.with_name(f"{out.name}-search")
     preset = PRESETS[options.preset]
     data = datasets.load(
@@ -112,6 +116,8 @@ def main(arguments: list[str] | None = None) -> int:
         teacher = default_folder() if data.language == "en" else None
     else:
         teacher = None if options.teacher == "none" else Path(options.teacher)
+    if options.soft_labels and not teacher:
+        raise UserError("--soft-labels needs a teacher of the data's language: give one with --teacher PATH")
     if options.what == "search" and budget:
         return _search(options, data, budget, teacher, out, console)
     if teacher and soft_labels and not data.generated:
@@ -175,22 +181,24 @@ def _search(
 ) -> int:
     """Searches, and says what was found."""
     with native_silence():
-        from train.search import Plan, search, show
+        from train.search import Plan, digest_of, search, show
         from train.teacher import Teacher
 
-    preset = PRESETS[options.preset]
     plan = Plan(
         data=options.data,
         language=data.language,
         budget=budget,
         chip=options.chip,
-        epochs=options.epochs or max(2, preset.epochs(len(data.train)) // 4),
+        epochs=options.epochs or max(2, PRESETS[options.preset].epochs(len(data.train)) // 4),
         seed=options.seed,
         teacher=Teacher(teacher, datasets.CACHE).digest if teacher else None,
+        preset=options.preset,
+        sentences=digest_of(data),
     )
-    found = search(
-        data, plan, out, trials=options.trials, teacher=teacher, distillation=preset.distillation, console=console
-    )
+    told = ("data", "data_dir", "language", "size", "seed", "preset", "teacher", "chip")
+    values = {name: getattr(options, name) for name in told}
+    arguments = [t for name, v in values.items() if v is not None for t in (f"--{name.replace('_', '-')}", str(v))]
+    found = search(data, plan, out, trials=options.trials, teacher=teacher, arguments=arguments, console=console)
     show(found, console)
     console.print(f"written to {out}, with the command that trains each")
     return 0

@@ -7,6 +7,7 @@ processes as run it, on one machine or on several that share the folder, share t
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shlex
 from collections.abc import Callable, Sequence
@@ -30,7 +31,7 @@ from train.errors import UserError
 from train.examples import write_atomic
 from train.labels import Labels
 from train.pipeline import pricing
-from train.presets import Distillation
+from train.presets import PRESETS
 from train.pruning import Pruner, describe
 from train.student import Shape, Student
 from train.teacher import Teacher
@@ -56,6 +57,15 @@ class Plan:
     seed: int
     teacher: str | None
     """Digest of the teacher whose word vectors are learnt."""
+    preset: str
+    """Whose shape and schedule a trial has, but for what is searched."""
+    sentences: str
+    """Digest of those to train on and to watch."""
+
+
+def digest_of(data: DataSet) -> str:
+    """Of a data set's sentences, as a plan has it."""
+    return hashlib.sha256(repr((data.train, data.watched)).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -114,20 +124,23 @@ class Trainer:
         data: labelled sentences.
         plan: for how long, and to what budget.
         teacher: folder of the pretrained encoder whose word vectors are learnt beside the labels.
-        distillation: how many words.
+
+    Raises:
+        UserError: there is no time to prune.
     """
 
-    def __init__(self, data: DataSet, plan: Plan, teacher: Path | None, distillation: Distillation) -> None:
-        self.data, self.plan, self.distillation = data, plan, distillation
+    def __init__(self, data: DataSet, plan: Plan, teacher: Path | None) -> None:
+        self.data, self.plan, self.preset = data, plan, PRESETS[plan.preset]
         self.labels = Labels.of(data.train)
-        self.schedule = Schedule(epochs=plan.epochs, seed=plan.seed)
-        self.words = lexicon(Teacher(teacher, CACHE), data, distillation) if teacher else None
+        self.schedule = Schedule.of(self.preset, plan.epochs, plan.seed)
+        self.schedule.require_time_to_prune()
+        self.words = lexicon(Teacher(teacher, CACHE), data, self.preset.distillation) if teacher else None
         encoded = encode(data.train, self.labels, Vocabulary(64, 32))
         self.price = pricing(data, self.labels, encoded, CHIPS[plan.chip])
 
     def shape(self, sizes: dict[str, Any]) -> Shape:
         """All sizes of a student of this data set."""
-        return Shape(classes=len(self.labels.classes), tags=self.labels.tags, **sizes)
+        return Shape(classes=len(self.labels.classes), tags=self.labels.tags, **{**self.preset.shape, **sizes})
 
     def __call__(self, candidate: Candidate) -> Outcome:
         """Trains one.
@@ -139,7 +152,7 @@ class Trainer:
         vocabulary = Vocabulary(shape.rows, shape.positions)
         parts = (self.data.train, self.data.watched)
         train_data, valid_data = (encode(part, self.labels, vocabulary) for part in parts)
-        lexical = lexical_targets(*self.words, vocabulary, self.distillation) if self.words else None
+        lexical = lexical_targets(*self.words, vocabulary, self.preset.distillation) if self.words else None
         pieces = vocabulary.pieces()
         prune = None
         if budget := candidate.budget(shape, self.price(shape), self.plan.budget):
@@ -166,17 +179,22 @@ def open_study(out: Path, plan: Plan, worker_seed: int) -> optuna.Study:
     """The study in a folder, new or gone on with.
 
     Raises:
-        UserError: the folder holds another search.
+        UserError: the folder holds another search, or one that cannot be read, or cannot be made.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    out.mkdir(parents=True, exist_ok=True)
-    study = optuna.create_study(
-        study_name=STUDY,
-        storage=JournalStorage(JournalFileBackend(str(out / JOURNAL))),
-        sampler=optuna.samplers.TPESampler(seed=worker_seed),
-        directions=DIRECTIONS,
-        load_if_exists=True,
-    )
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        study = optuna.create_study(
+            study_name=STUDY,
+            storage=JournalStorage(JournalFileBackend(str(out / JOURNAL))),
+            sampler=optuna.samplers.TPESampler(seed=worker_seed),
+            directions=DIRECTIONS,
+            load_if_exists=True,
+        )
+    except OSError as error:
+        raise UserError(f"{out} cannot hold a search ({error.strerror}); give another folder with --out") from None
+    except ValueError as error:
+        raise UserError(f"{out / JOURNAL} is broken ({error}); delete it, and the search begins anew") from None
     told = json.loads(json.dumps(asdict(plan)))
     known = study.user_attrs.get("plan")
     if known is None:
@@ -260,18 +278,24 @@ def front(trials: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def results(
-    study: optuna.Study, plan: Plan, price: Pricing, shape_of: Callable[[dict[str, Any]], Shape]
+    study: optuna.Study,
+    plan: Plan,
+    price: Pricing,
+    shape_of: Callable[[dict[str, Any]], Shape],
+    arguments: Sequence[str],
 ) -> dict[str, Any]:
-    """All trained trials, the Pareto front among them, and the command that trains each."""
+    """All trained trials, the Pareto front among them, and the command that trains each.
+
+    arguments: of ``python -m train``, less those that differ from trial to trial.
+    """
     found = []
     for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
         candidate = Candidate(**trial.user_attrs["candidate"])
         shape = shape_of({k: tuple(v) if isinstance(v, list) else v for k, v in candidate.sizes.items()})
-        command = ["python", "-m", "train", "--data", plan.data, "--language", plan.language]
+        command = ["python", "-m", "train", *arguments]
         command += ["--shape", json.dumps(candidate.sizes, separators=(",", ":"))]
         if target := candidate.budget(shape, price(shape), plan.budget):
-            units = {"bytes": "B", "macs": "MAC", "ms": "ms"}
-            command += ["--budget", ",".join(f"{limit:g}{units[n]}" for n, limit in target.limits.items())]
+            command += ["--budget", target.text]
         found.append({"trial": trial.number, **trial.user_attrs["outcome"], "command": shlex.join(command)})
     return {"plan": asdict(plan), "words": price.positions - 1, "front": front(found), "trials": found}
 
@@ -325,17 +349,20 @@ def search(
     *,
     trials: int,
     teacher: Path | None,
-    distillation: Distillation,
+    arguments: Sequence[str],
     console: Console,
 ) -> dict[str, Any]:
-    """Searches, writes ``search.json`` and ``search.svg`` to ``out``, and returns the content of the former."""
+    """Searches, writes ``search.json`` and ``search.svg`` to ``out``, and returns the content of the former.
+
+    arguments: see :func:`results`.
+    """
     worker = np.random.SeedSequence()  # workers that start at once must not draw the same
     with console.status("reading the data"):
-        trainer = Trainer(data, plan, teacher, distillation)
+        trainer = Trainer(data, plan, teacher)
     require_reach(plan.budget, trainer.price(trainer.shape(SMALLEST)))
     study = open_study(out, plan, int(worker.generate_state(1)[0]))
     run(study, plan, trainer.shape, trainer.price, trainer, trials, console)
-    found = results(study, plan, trainer.price, trainer.shape)
+    found = results(study, plan, trainer.price, trainer.shape, arguments)
     write_atomic(out / RESULT, json.dumps(found, indent=1) + "\n")
     picture(found, out / PICTURE)
     return found
