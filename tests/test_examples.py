@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from train.errors import UserError
-from train.examples import Example, Slot, read_jsonl, write_jsonl
+from train.examples import Example, Slot, read_jsonl, write_atomic, write_jsonl
 
 GOOD = {"text": "dim the kitchen to 30 percent", "intent": "HassLightSet", "slots": []}
 
@@ -107,3 +107,17 @@ def test_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
         write_jsonl(path, broken())  # type: ignore[arg-type]
     assert read_jsonl(path) == [Example("a", "A")]
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    (tmp_path / "folder").mkdir()
+    for path, why in (
+        (file / "train.jsonl", "exists"),
+        (tmp_path / "folder", "directory"),
+        (tmp_path / ("x" * 300), "too long"),
+    ):
+        with pytest.raises(UserError, match=f"{path} cannot be written: .*{why}"):
+            write_atomic(path, "content")
+    assert sorted(tmp_path.iterdir()) == [file, tmp_path / "folder"]

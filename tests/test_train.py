@@ -325,6 +325,13 @@ def test_the_smallest_training(tmp_path: Path) -> None:
     assert json.loads((out / "student.json").read_text())["data"] == "mine"
 
 
+def test_data_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    assert main(["data", "--size", "300", "--out", str(file)]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {file}/train.jsonl cannot be written: ")
+
+
 def test_what_training_leaves(agent_folder: Path) -> None:
     record = json.loads((agent_folder / "student.json").read_text(encoding="utf-8"))
     assert record["data"] == "home"

@@ -105,17 +105,25 @@ def write_jsonl(path: Path, examples: Iterable[Example]) -> None:
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
-    """Write a file by way of a temporary one beside it and a rename; text as UTF-8. Raises OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    """Write a file by way of a temporary one beside it and a rename; text as UTF-8.
+
+    Raises UserError, which names the file, where that fails.
+    """
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content.encode() if isinstance(content, str) else content)
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be written: {error.strerror}; name another place, or make this one writable"
+        ) from None
 
 
 def is_text(item: object) -> bool:
