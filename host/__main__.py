@@ -143,10 +143,7 @@ def _write_predictions(path: Path, examples: Sequence[Example], predictions: Seq
         predicted = example_to_json(Example(example.text, guess.intent, guess.slots, guess.implied))
         del predicted["text"]
         lines.append({**example_to_json(example), "predicted": {**predicted, "us": guess.us, "error": guess.error}})
-    try:
-        write_atomic(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
-    except OSError as error:
-        raise UserError(f"{path} cannot be written ({error.strerror})") from None
+    write_atomic(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
 
 
 def bench(args: argparse.Namespace, console: Console) -> int:

@@ -153,6 +153,14 @@ def test_eval(tmp_path: Path) -> None:
     assert [record["error"] for record in predicted[4:]] == ["words", "unsendable", "unsendable"]
 
 
+def test_eval_names_what_cannot_be_written(tmp_path: Path) -> None:
+    path = write_examples(tmp_path, EXAMPLES)
+    with FakeAgent() as fake:
+        done = run("eval", path, "--out", f"{path}/out.jsonl", board=fake.path)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {path}/out.jsonl cannot be written: ")
+
+
 def test_eval_for_a_person(tmp_path: Path) -> None:
     with FakeAgent() as fake:
         done = run("eval", write_examples(tmp_path, EXAMPLES), "--errors", "1", board=fake.path)
