@@ -159,7 +159,7 @@ def decode_line(line: bytes) -> Line:
 def _decode_reply(body: bytes, protected: bool) -> Reply | None:
     try:
         fields = json.loads(body[1:])
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     seq = fields.pop("seq", None) if isinstance(fields, dict) else None
     if not isinstance(fields, dict) or not (seq is None or type(seq) is int):

@@ -88,7 +88,9 @@ def test_every_kind_of_line() -> None:
     assert decode_line(b"\xffrst:0x1") == Noise("\ufffdrst:0x1")
 
 
-@pytest.mark.parametrize("line", [b"=", b"={", b"=[1]", b'={"seq":"3"}', b'={"seq":true}', b"={} *0000"])
+@pytest.mark.parametrize(
+    "line", [b"=", b"={", b"=[1]", b'={"seq":"3"}', b'={"seq":true}', b"={} *0000", b"=" + b"[" * 5000]
+)
 def test_damaged_lines(line: bytes) -> None:
     assert isinstance(decode_line(line), Damaged)
 
