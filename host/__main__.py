@@ -359,7 +359,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     for stream in (sys.stdin, sys.stdout):
         if isinstance(stream, io.TextIOWrapper):
-            # Bytes that are no UTF-8 reach the check of the prompt instead of ending in a traceback here.
+            # Bytes that are no UTF-8 reach the check of the request instead of ending in a traceback here.
             stream.reconfigure(errors="surrogateescape")
     run: Command = args.run
     try:

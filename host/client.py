@@ -28,6 +28,7 @@ from host.protocol import (
     Noise,
     Note,
     Reply,
+    command_payload,
     encode,
     is_panic,
     prompt_payload,
@@ -242,9 +243,9 @@ class Client:
 
     def raw(self, command: str, patience: int = 1) -> Mapping[str, Any]:
         """Send a command such as ``/help`` and return the JSON object of its result. patience: how many times
-        longer than a sentence it may take.
+        longer than a sentence it may take. Raises UserError for a command that no line can carry.
         """
-        return self._request(command, patience)
+        return self._request(command_payload(command), patience)
 
     def reset(self) -> None:
         """Press the board's reset button, whatever it is doing; other threads' requests are sent again."""

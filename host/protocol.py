@@ -85,8 +85,8 @@ def crc16(data: bytes) -> int:
 
 
 def encode(seq: int, payload: str) -> bytes:
-    """The line of a program's request: ``@seq payload *CRC`` and LF. ``payload`` is as ``prompt_payload``
-    makes it.
+    """The line of a program's request: ``@seq payload *CRC`` and LF. ``payload`` is as ``prompt_payload`` or
+    ``command_payload`` makes it.
     """
     body = f"@{seq} {payload}".encode()
     return b"%b *%04X\n" % (body, crc16(body))
@@ -99,18 +99,26 @@ def prompt_payload(prompt: str) -> str:
     """
     if not prompt.strip():
         raise UserError("the prompt is empty; write a sentence")
-    broken = re.search(r"[\n\r]", prompt)
+    return _payload("prompt", prompt, "/parse " if prompt[0] in "/@" or _CRC_LIKE.search(prompt) else "")
+
+
+def command_payload(command: str) -> str:
+    """The request of a command such as ``/info``. Raises UserError for what no line can carry."""
+    return _payload("command", command)
+
+
+def _payload(kind: str, text: str, prefix: str = "") -> str:
+    broken = re.search(r"[\n\r]", text)
     if broken:
-        raise UserError(f"the prompt has a line break at character {broken.start()}; send each line by itself")
-    payload = f"/parse {prompt}" if prompt[0] in "/@" or _CRC_LIKE.search(prompt) else prompt
+        raise UserError(f"the {kind} has a line break at character {broken.start()}; send each line by itself")
     try:
-        size = len(payload.encode())
+        size = len(text.encode())
     except UnicodeEncodeError as error:
-        raise UserError(f"the prompt is not valid UTF-8 at character {error.start}; send text as UTF-8") from None
-    if size > MAX_PAYLOAD_BYTES:
-        limit = MAX_PAYLOAD_BYTES - (len(payload) - len(prompt))
-        raise UserError(f"the prompt has {len(prompt.encode())} bytes of UTF-8; a line takes at most {limit}")
-    return payload
+        raise UserError(f"the {kind} is not valid UTF-8 at character {error.start}; send text as UTF-8") from None
+    limit = MAX_PAYLOAD_BYTES - len(prefix)
+    if size > limit:
+        raise UserError(f"the {kind} has {size} bytes of UTF-8; a line takes at most {limit}")
+    return prefix + text
 
 
 class Decoder:

@@ -297,7 +297,18 @@ def test_a_reader_that_has_seen_enough() -> None:
 def test_bytes_that_are_no_text() -> None:
     with FakeAgent() as fake:
         command = [sys.executable, "-m", "host", "chat", "--board", fake.path]
-        done = subprocess.run(command, cwd=PROJECT, input=b"say \xff\xfe\nsay hello\n", capture_output=True, timeout=30)
+        typed = b"say \xff\xfe\n/\xff\nsay hello\n"
+        done = subprocess.run(command, cwd=PROJECT, input=typed, capture_output=True, timeout=30)
     assert done.returncode == 0
     assert b"error: the prompt is not valid UTF-8 at character 4" in done.stderr
+    assert b"error: the command is not valid UTF-8 at character 1" in done.stderr
     assert b"say [hello]last" in done.stdout
+
+
+def test_a_command_that_is_too_long_does_not_end_the_chat() -> None:
+    with FakeAgent() as fake:
+        done = run("chat", board=fake.path, stdin="/" + "x" * 600 + "\nsay hello\n")
+    assert done.returncode == 0
+    assert "error: the command has 601 bytes of UTF-8; a line takes at most" in done.stderr
+    assert "say [hello]last" in done.stdout
+    assert len(fake.requests) == 1

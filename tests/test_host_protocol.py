@@ -14,6 +14,7 @@ from host.protocol import (
     Noise,
     Note,
     Reply,
+    command_payload,
     crc16,
     decode_line,
     encode,
@@ -71,6 +72,13 @@ def test_other_prompts_go_as_they_are(prompt: str) -> None:
 def test_prompts_that_no_line_can_carry(prompt: str) -> None:
     with pytest.raises(UserError):
         prompt_payload(prompt)
+
+
+def test_commands_go_as_they_are_and_are_checked_as_prompts() -> None:
+    assert command_payload("/info") == "/info"
+    for command in ("/in\nfo", "/\udcff", "/" + "x" * MAX_PAYLOAD_BYTES):
+        with pytest.raises(UserError, match="the command"):
+            command_payload(command)
 
 
 def test_every_kind_of_line() -> None:
