@@ -363,7 +363,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="surrogateescape")
     run: Command = args.run
     try:
-        status = run(args, Console(soft_wrap=True, highlight=False))
+        status = run(args, display.open_console())
         sys.stdout.flush()
         return status
     except BrokenPipeError:

@@ -151,7 +151,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m host.demo", description=__doc__)
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="what python -m convert wrote")
     folder: Path = parser.parse_args().folder
-    console = Console(highlight=False, soft_wrap=True, record=True)
+    console = display.open_console(record=True)
     demonstrate(folder, console)
     write_atomic(folder / "demo.txt", console.export_text())
     return 0

@@ -19,6 +19,11 @@ _SLOT_STYLES = ("bold cyan", "bold magenta", "bold yellow", "bold green", "bold 
 _CONFUSIONS = 8
 
 
+def open_console(*, record: bool = False) -> Console:
+    """Standard output. Names and sentences come from outside: they appear as they are, none of them is markup."""
+    return Console(soft_wrap=True, highlight=False, markup=False, emoji=False, record=record)
+
+
 def outcome_text(prompt: str, outcome: Answer | AgentError) -> Text:
     """The sentence with its slots marked, and a line on what it means."""
     if isinstance(outcome, AgentError):

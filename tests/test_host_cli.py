@@ -251,6 +251,22 @@ def test_monitor_shows_the_line_as_it_is() -> None:
         assert run("monitor", "--json", board=fake.path).returncode == 2
 
 
+def test_names_are_no_markup(tmp_path: Path) -> None:
+    name = "[/x] [bold]:smile:"
+    path = write_examples(tmp_path, [{"text": "say hello", "intent": name}])
+    result = {"passed": True, "golden": 4, "engines": [name]}
+    with FakeAgent(replies={"/info": {**INFO, "agent": name}, "/selftest": result}) as fake:
+        shown = [
+            run("eval", path, board=fake.path),
+            run("info", board=fake.path),
+            run("selftest", board=fake.path),
+            run("chat", board=fake.path, stdin="/info\n"),
+        ]
+    for done in shown:
+        assert done.returncode == 0, done.stderr
+        assert name in done.stdout
+
+
 def test_chat_from_a_pipe() -> None:
     with FakeAgent() as fake:
         done = run("chat", board=fake.path, stdin="say hello\n\n/info\n" + "w " * 31 + "\n/parse say you\n")
