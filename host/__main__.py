@@ -357,10 +357,11 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit status."""
     args = build_parser().parse_args(argv)
-    for stream in (sys.stdin, sys.stdout):
+    # Instead of a traceback: what is typed and no UTF-8 reaches the check of the request, and a surrogate without its
+    # other half, which an answer may have, is shown as JSON escapes it.
+    for stream, errors in ((sys.stdin, "surrogateescape"), (sys.stdout, "backslashreplace")):
         if isinstance(stream, io.TextIOWrapper):
-            # Bytes that are no UTF-8 reach the check of the request instead of ending in a traceback here.
-            stream.reconfigure(errors="surrogateescape")
+            stream.reconfigure(errors=errors)
     run: Command = args.run
     try:
         status = run(args, display.open_console())

@@ -370,7 +370,7 @@ def _answer(prompt: str, fields: Mapping[str, Any]) -> Answer:
     for item in _field(fields, "slots", list):
         start, end = _field(item, "start", int), _field(item, "end", int)
         spoken = _field(item, "text", str)
-        if not 0 <= start < end <= len(text) or text[start:end] != spoken.encode():
+        if not 0 <= start < end <= len(text) or text[start:end] != spoken.encode(errors="surrogatepass"):
             raise NoAnswerError(f"the agent's answer contradicts itself: bytes {start}-{end} are not {spoken!r}")
         first = len(text[:start].decode())
         value = item.get("value")

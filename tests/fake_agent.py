@@ -97,7 +97,9 @@ class FakeAgent:
         known = self._replies.get(payload)
         fields = known if known is not None else understand(payload.removeprefix("/parse "))
         kind = "!" if "error" in fields else "="
-        return seal(f"{kind}{json.dumps({'seq': int(seq), **fields}, ensure_ascii=False)}".encode())
+        return seal(
+            f"{kind}{json.dumps({'seq': int(seq), **fields}, ensure_ascii=False)}".encode(errors="backslashreplace")
+        )
 
 
 def understand(prompt: str) -> dict[str, Any]:

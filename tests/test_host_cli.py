@@ -321,6 +321,15 @@ def test_bytes_that_are_no_text() -> None:
     assert b"say [hello]last" in done.stdout
 
 
+@pytest.mark.parametrize("json_option", [[], ["--json"]])
+def test_half_a_character_in_an_answer(json_option: list[str]) -> None:
+    reply = {"intent": "\ud83d", "score": 1, "slots": [], "implied": {}, "us": 1}
+    with FakeAgent(replies={"hello": reply}) as fake:
+        done = run("ask", "hello", *json_option, board=fake.path)
+    assert done.returncode == 0
+    assert r"\ud83d" in done.stdout
+
+
 def test_a_command_that_is_too_long_does_not_end_the_chat() -> None:
     with FakeAgent() as fake:
         done = run("chat", board=fake.path, stdin="/" + "x" * 600 + "\nsay hello\n")

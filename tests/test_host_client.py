@@ -69,6 +69,7 @@ def test_values_are_typed() -> None:
         {"slot": "a", "start": 3, "end": 5, "text": "n"},
         {"slot": "a", "start": 2, "end": 3, "text": "ü"},
         {"slot": "a", "start": 0, "end": 5},
+        {"slot": "a", "start": 0, "end": 5, "text": "\ud83d"},
     ],
 )
 def test_offsets_that_contradict_the_text_are_refused(slot: dict[str, object]) -> None:
