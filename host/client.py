@@ -44,6 +44,7 @@ SELFTEST_FACTOR = 20
 _MAX_RESETS = 2
 
 Scalar = str | int | float
+_SCALARS = get_args(Scalar)
 
 
 @dataclass(frozen=True)
@@ -373,16 +374,17 @@ def _answer(prompt: str, fields: Mapping[str, Any]) -> Answer:
         if not 0 <= start < end <= len(text) or text[start:end] != spoken.encode(errors="surrogatepass"):
             raise NoAnswerError(f"the agent's answer contradicts itself: bytes {start}-{end} are not {spoken!r}")
         first = len(text[:start].decode())
-        value = item.get("value")
+        value = _field(item, "value", *_SCALARS, type(None))
         slots.append(AnswerSlot(_field(item, "slot", str), first, first + len(spoken), spoken, value))
     intent = _field(fields, "intent", str, type(None))
+    implied = _field(fields, "implied", dict)
     return Answer(
         text=prompt,
         intent=intent,
         score=float(_field(fields, "score", float, int)),
         best=intent if intent is not None else _field(fields, "best", str, type(None)),
         slots=tuple(slots),
-        implied=_field(fields, "implied", dict),
+        implied={name: _field(implied, name, *_SCALARS) for name in implied},
         us=_field(fields, "us", int),
     )
 

@@ -70,9 +70,10 @@ def test_values_are_typed() -> None:
         {"slot": "a", "start": 2, "end": 3, "text": "ü"},
         {"slot": "a", "start": 0, "end": 5},
         {"slot": "a", "start": 0, "end": 5, "text": "\ud83d"},
+        {"slot": "a", "start": 0, "end": 5, "text": "grün", "value": [[1]]},
     ],
 )
-def test_offsets_that_contradict_the_text_are_refused(slot: dict[str, object]) -> None:
+def test_slots_that_are_none_are_refused(slot: dict[str, object]) -> None:
     reply = {"intent": "A", "score": 1, "slots": [slot], "implied": {}, "us": 1}
     with FakeAgent(replies={"grün": reply}) as fake, Client(fake.path, FAST) as agent, pytest.raises(NoAnswerError):
         agent.parse("grün")
@@ -239,6 +240,16 @@ def test_a_failed_selftest() -> None:
     ):
         agent.selftest()
     assert caught.value.exit_status == 1
+
+
+def test_implied_slots_are_scalars() -> None:
+    reply = {"intent": "A", "score": 1, "slots": [], "implied": {"area": "hall", "level": [1]}, "us": 1}
+    with (
+        FakeAgent(replies={"hello": reply}) as fake,
+        Client(fake.path, FAST) as agent,
+        pytest.raises(NoAnswerError, match="'level'"),
+    ):
+        agent.parse("hello")
 
 
 def test_an_incomplete_record() -> None:

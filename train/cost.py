@@ -68,7 +68,7 @@ def weight_bytes(shape: Shape) -> int:
 def byte_terms(shape: Shape) -> Terms:
     """What the bytes of encoder and flatbuffer beside the weights are linear in."""
     outputs = sum(b for _, b in matrices(shape)) + shape.classes
-    terms = {"bundle": 1, "layer": len(shape.heads), "output": outputs, "channel": 0, "energy": 0}
+    terms: Terms = {"bundle": 1, "layer": len(shape.heads), "output": outputs, "channel": 0, "energy": 0}
     if shape.weight_bits == 8:  # of 4 bits, every matrix has one scale, and all energies are 1 and stored once
         terms["channel"] = outputs if shape.per_channel else shape.width
         rows, columns = constants()["UB_TILE_ROWS"], constants()["UB_CHUNK"]

@@ -309,8 +309,8 @@ def told_values(examples: Sequence[Example]) -> tuple[dict[str, dict[str, Value]
             if slot.value is not None:
                 values[slot.slot][words] = slot.value
     numeric = [slot for slot, table in values.items() if not any(isinstance(v, str) for v in table.values())]
-    for slot in numeric:
-        values[slot] = {words: value for words, value in values[slot].items() if words != json.dumps(value)}
+    for name in numeric:
+        values[name] = {words: value for words, value in values[name].items() if words != json.dumps(value)}
     return dict(values), numeric
 
 

@@ -83,7 +83,8 @@ def run(
         schedule.require_time_to_prune()
         console.print(f"before pruning: {describe(vars(price(sizes)))}, at {price.positions - 1} words")
         prune = Pruner(sizes, budget, price, train_data, vocabulary.pieces(), console.print, seed=schedule.seed)
-    (out / STUDENT_JSON).unlink(missing_ok=True)  # what it was trained on is about to go
+    if (out / STUDENT_JSON).exists():  # what it was trained on is about to go
+        (out / STUDENT_JSON).unlink()
     datasets.save(data, out / DATA)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
