@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import hashlib
 import importlib.metadata
 import json
@@ -194,10 +195,12 @@ def read_bench(path: Path, bundle: Path) -> dict[str, Any] | None:
 
 
 def refresh_reports(folder: Path) -> None:
-    """Writes the reports of all agents in a folder anew."""
+    """Writes the reports of all agents in a folder anew, but of those that another version made, or that are in the
+    making."""
     for path in folder.glob(f"*/{METRICS}"):
-        record = json.loads((path.parent / pipeline.STUDENT_JSON).read_text(encoding="utf-8"))
-        write_report(path.parent, record, json.loads(path.read_text(encoding="utf-8")))
+        with contextlib.suppress(FileNotFoundError, KeyError):
+            record = json.loads((path.parent / pipeline.STUDENT_JSON).read_text(encoding="utf-8"))
+            write_report(path.parent, record, json.loads(path.read_text(encoding="utf-8")))
 
 
 def _float_accuracy(student: Student, encoded: Encoded, pieces: tf.Tensor, labels: Labels) -> tuple[float, float]:

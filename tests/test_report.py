@@ -4,6 +4,7 @@ import copy
 import hashlib
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from xml.etree import ElementTree
 import pytest
 
 from convert.diagnosis import diagnose, hear
-from convert.pipeline import read_bench
+from convert.pipeline import read_bench, refresh_reports
 from convert.report import ENCODER, bench_picture, page, picture
 from convert.results import Model, Results
 from train.agentlib import Agent
@@ -166,6 +167,19 @@ def test_only_figures_of_the_very_bundle_are_shown(bundle: Path, tmp_path: Path,
         figures = {**bench, "sha256": hashlib.sha256(content).hexdigest()}
         path.write_text(json.dumps({"agents": {"notes": {**bench, "sha256": ""}, "home": figures}}))
         assert read_bench(path, bundle) == (figures if found else None)
+
+
+def test_reports_are_refreshed_but_those_of_other_versions_and_of_trainings_under_way(
+    agent_folder: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(agent_folder, tmp_path / "agent")
+    (tmp_path / "agent" / "report.html").unlink()
+    for name, files in (("older", ("student.json", "metrics.json")), ("training", ("metrics.json",))):
+        (tmp_path / name).mkdir()
+        for file in files:
+            (tmp_path / name / file).write_text("{}")
+    refresh_reports(tmp_path)
+    assert [path.parent.name for path in tmp_path.glob("*/report.html")] == ["agent"]
 
 
 def test_benchmarks_are_shown_beside_published_models(record: dict[str, Any], metrics: dict[str, Any]) -> None:
