@@ -57,9 +57,14 @@ def code_bytes(elf: Path) -> int:
 
 
 def held_out(folder: Path) -> dict[str, list[Example]]:
-    """Parts of an agent's data that it was not trained on, by what they are called."""
+    """Parts of an agent's data that it was not trained on, by what they are called. Raises UserError if it has none."""
     data = folder / "data"
-    part = next(part for part in ("test", "valid", "train") if (data / f"{part}.jsonl").is_file())
+    part = next((part for part in ("test", "valid", "train") if (data / f"{part}.jsonl").is_file()), None)
+    if part is None:
+        raise UserError(
+            f"{data} has neither test.jsonl, valid.jsonl nor train.jsonl; expected a folder that python -m train and "
+            "then python -m convert wrote, such as build/home of `make agent`"
+        )
     found = {f"{part} part": read_jsonl(data / f"{part}.jsonl")}
     if (people := data / "people.jsonl").is_file():
         found["people's words"] = read_jsonl(people)

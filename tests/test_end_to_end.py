@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import make_agent
+from conftest import make_agent, run_module
 from rich.console import Console
 from test_firmware_build import talk
 
@@ -73,6 +73,12 @@ def test_the_demonstration(agent_folder: Path, c3_elf: Path) -> None:
         assert row in shown
     assert f"{(agent_folder / 'agent.bundle').stat().st_size:,} bytes" in shown
     assert 0 < demo.code_bytes(c3_elf) <= 48 * 1024
+
+
+def test_the_demonstration_of_a_folder_without_data(tmp_path: Path) -> None:
+    done = run_module("host.demo", tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {tmp_path}/data has neither test.jsonl, ")
 
 
 # ---- own data ----
