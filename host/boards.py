@@ -60,11 +60,11 @@ class Board:
         port: serial.Serial,
         timeout: float,
         resources: ExitStack,
-        why_gone: Callable[[], str] | None = None,
+        why_gone: Callable[[], PortGoneError] | None = None,
         reset: Callable[[], None] | None = None,
     ) -> None:
-        """resources: what to close in the end. why_gone: for a board that is a process, why it ended. reset:
-        presses its reset button; None: a serial port's RTS does.
+        """resources: what to close in the end. why_gone: for a board that is a process, the error of its end.
+        reset: presses its reset button; None: a serial port's RTS does.
         """
         self.name = name
         self.timeout = timeout
@@ -125,7 +125,7 @@ class Board:
     def _gone(self, why: object) -> PortGoneError:
         if self._why_gone is None:
             return PortGoneError(f"{self.name} went away ({why}); is it still plugged in?")
-        return PortGoneError(f"{self.name} ended by itself: {self._why_gone()}")
+        return self._why_gone()
 
 
 def open_board(name: str, *, baud: int = 115200, bundle: Path | None = None, flash: Path | None = None) -> Board:
@@ -180,7 +180,7 @@ def _open_native(bundle: Path | None, flash: Path | None) -> Board:
         finally:
             os.close(master)
         stack.callback(_end, process)
-        why_gone, reset = partial(_last_words, process, log), partial(process.send_signal, signal.SIGUSR1)
+        why_gone, reset = partial(_ended, "native", process, log), partial(process.send_signal, signal.SIGUSR1)
         return Board("native", port, 2.0, stack.pop_all(), why_gone, reset)
 
 
@@ -219,7 +219,7 @@ def _open_sim() -> Board:
         if not path:
             raise NoBoardError(f"the simulator did not start: {_last_words(process, log)}")
         port = stack.enter_context(_open_port(path, 115200))
-        why_gone, reset = partial(_last_words, process, log), partial(_press, process)
+        why_gone, reset = partial(_ended, "sim", process, log), partial(_press, process)
         return Board("sim", port, 20.0, stack.pop_all(), why_gone, reset)
 
 
@@ -341,6 +341,12 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     for stream in (process.stdin, process.stdout):
         if stream is not None:
             stream.close()
+
+
+def _ended(name: str, process: subprocess.Popen[bytes], log: IO[bytes]) -> PortGoneError:
+    words = _last_words(process, log)
+    # Its exit statuses are the host's own, too.
+    return PortGoneError(f"{name} ended by itself: {words}", wrong_input=process.returncode == UserError.exit_status)
 
 
 def _last_words(process: subprocess.Popen[bytes], log: IO[bytes]) -> str:

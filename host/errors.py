@@ -2,7 +2,7 @@
 (train.errors.UserError).
 """
 
-from train.errors import ReportedError
+from train.errors import ReportedError, UserError
 
 
 class BoardError(ReportedError):
@@ -24,7 +24,15 @@ class NoAnswerError(BoardError):
 
 
 class PortGoneError(NoAnswerError):
-    """The port vanished, or the process behind it ended, while it was in use."""
+    """The port vanished, or the process behind it ended, while it was in use.
+
+    wrong_input: the process ended because of a file that it was given; exit status 2.
+    """
+
+    def __init__(self, message: str, *, wrong_input: bool = False) -> None:
+        super().__init__(message)
+        if wrong_input:
+            self.exit_status = UserError.exit_status
 
 
 class AgentError(ReportedError):

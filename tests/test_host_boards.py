@@ -73,10 +73,13 @@ def test_native_that_crashes(native: Path) -> None:
             agent.parse("crash")
 
 
-def test_native_that_ends_at_once(native: Path) -> None:
-    native.write_text("#!/bin/sh\necho bad luck >&2; exit 2\n", encoding="utf-8")
-    with Client("native", Settings(timeout=2, retries=0)) as agent, pytest.raises(NoAnswerError, match="2; bad luck"):
+@pytest.mark.parametrize(("status", "reported"), [(0, 3), (1, 3), (2, 2)])
+def test_native_that_ends_at_once(native: Path, status: int, reported: int) -> None:
+    native.write_text(f"#!/bin/sh\necho bad luck >&2; exit {status}\n", encoding="utf-8")
+    with Client("native", Settings(timeout=2, retries=0)) as agent, pytest.raises(NoAnswerError) as caught:
         agent.info()
+    assert str(caught.value) == f"native ended by itself: exit status {status}; bad luck"
+    assert caught.value.exit_status == reported, "2 is what it says of a file that it cannot use"
 
 
 def test_native_that_cannot_be_run(native: Path) -> None:
