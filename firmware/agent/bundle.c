@@ -25,9 +25,10 @@ static bool holds(const ub_view *section, uint32_t offset, uint32_t count, uint3
   return offset % alignment == 0 && offset <= section->length && (uint64_t)count * size <= section->length - offset;
 }
 
-static bool read_struct(const ub_view *section, uint32_t offset, void *out, uint32_t size) {
-  if (!holds(section, offset, 1, size)) return false;
-  memcpy(out, section->bytes + offset, size);
+/* The struct that a section begins with. */
+static bool read_header(const ub_view *section, void *out, uint32_t size) {
+  if (section->length < size) return false;
+  memcpy(out, section->bytes, size);
   return true;
 }
 
@@ -45,7 +46,7 @@ static ub_status open_sections(ub_agent *agent, const uint8_t *bundle, size_t si
   if (size < sizeof header) return UB_ERROR_LENGTH;
   memcpy(&header, bundle, sizeof header);
   if (header.magic != UB_MAGIC) return UB_ERROR_MAGIC;
-  if (header.length < sizeof header || header.length > size) return UB_ERROR_LENGTH;
+  if (header.length < sizeof header + UB_SECTIONS * sizeof(ub_section) || header.length > size) return UB_ERROR_LENGTH;
   const size_t covered = offsetof(ub_header, length);
   if (ub_crc32(0, bundle + covered, header.length - covered) != header.crc32) return UB_ERROR_CRC;
   if (header.version != UB_VERSION) return UB_ERROR_VERSION;
@@ -53,8 +54,7 @@ static ub_status open_sections(ub_agent *agent, const uint8_t *bundle, size_t si
   const ub_view whole = {bundle, header.length};
   for (uint32_t i = 0; i < UB_SECTIONS; i++) {
     ub_section section;
-    if (!read_struct(&whole, (uint32_t)(sizeof header + i * sizeof section), &section, sizeof section))
-      return UB_ERROR_FORMAT;
+    memcpy(&section, bundle + sizeof header + i * sizeof section, sizeof section);
     if (section.kind == 0 || section.kind > UB_SECTIONS || agent->sections[section.kind].bytes) return UB_ERROR_FORMAT;
     if (section.offset % 16 != 0 || !holds(&whole, section.offset, section.length, 1)) return UB_ERROR_FORMAT;
     agent->sections[section.kind] = (ub_view){bundle + section.offset, section.length};
@@ -80,7 +80,7 @@ static bool string_table_holds(const ub_view *section, uint32_t offset, uint32_t
 static bool open_labels(ub_agent *agent) {
   const ub_view *const section = &agent->sections[UB_LABELS];
   ub_labels_header *const labels = &agent->labels;
-  if (!read_struct(section, 0, labels, sizeof *labels)) return false;
+  if (!read_header(section, labels, sizeof *labels)) return false;
   if (labels->classes == 0 || labels->classes > UB_MAX_CLASSES || labels->intents > labels->classes ||
       1 + 2 * (uint32_t)labels->slots > UB_MAX_TAGS || labels->threshold > 10000 || labels->others > 256)
     return false;
@@ -105,7 +105,7 @@ static bool open_labels(ub_agent *agent) {
 static bool open_values(ub_agent *agent) {
   const ub_view *const section = &agent->sections[UB_VALUES];
   ub_values_header *const values = &agent->values;
-  if (!read_struct(section, 0, values, sizeof *values) ||
+  if (!read_header(section, values, sizeof *values) ||
       !holds(section, values->entries, values->count, sizeof(ub_value)) ||
       !holds(section, values->pool, values->pool_length, 1))
     return false;
@@ -174,7 +174,7 @@ static bool layer_holds(const ub_agent *agent, uint32_t offset) {
 static bool open_encoder(ub_agent *agent) {
   const ub_view *const section = &agent->sections[UB_ENCODER];
   ub_encoder_header *const e = &agent->encoder;
-  if (!read_struct(section, 0, e, sizeof *e)) return false;
+  if (!read_header(section, e, sizeof *e)) return false;
   if (e->positions < 2 || e->positions > UB_MAX_POSITIONS || e->embed == 0 || e->embed > UB_MAX_WIDTH || e->width == 0 ||
       e->width > UB_MAX_WIDTH || e->kernel % 2 == 0 || e->kernel > 2 * UB_MAX_POSITIONS || e->layers > UB_MAX_LAYERS ||
       e->classes != agent->labels.classes || e->tags != 1 + 2 * (uint32_t)agent->labels.slots)
@@ -192,7 +192,7 @@ static bool open_encoder(ub_agent *agent) {
 static bool open_features(ub_agent *agent) {
   const ub_view *const section = &agent->sections[UB_FEATURES];
   ub_features_header *const f = &agent->features;
-  return read_struct(section, 0, f, sizeof *f) && f->hashing == UB_HASHING && (f->bits == 4 || f->bits == 8) &&
+  return read_header(section, f, sizeof *f) && f->hashing == UB_HASHING && (f->bits == 4 || f->bits == 8) &&
          f->embed == agent->encoder.embed && f->embed % 2 == 0 && f->positions == agent->encoder.positions &&
          f->rows > f->positions && holds(section, f->table, (uint32_t)f->rows * f->embed * f->bits / 8, 1);
 }
@@ -200,7 +200,7 @@ static bool open_features(ub_agent *agent) {
 static bool golden_holds(const ub_agent *agent) {
   const ub_view *const section = &agent->sections[UB_GOLDEN];
   ub_golden_header header;
-  if (!read_struct(section, 0, &header, sizeof header) ||
+  if (!read_header(section, &header, sizeof header) ||
       !holds(section, header.entries, header.count, sizeof(ub_golden)))
     return false;
   for (uint32_t i = 0; i < header.count; i++) {
