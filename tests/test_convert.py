@@ -120,6 +120,24 @@ def test_sections_beyond_the_end_are_refused(content: bytes, kind: int) -> None:
             Agent(with_crc(other))
 
 
+def test_control_characters_in_what_replies_carry_are_refused(content: bytes) -> None:
+    sections = read_sections(content)
+    labels = ffi().from_buffer("ub_labels_header *", sections["labels"])
+    values = ffi().from_buffer("ub_values_header *", sections["values"])
+    implied = labels.implied + 4 * labels.classes
+    (end,) = struct.unpack_from("<I", sections["labels"], implied - 4)
+    places = [("labels", implied, 0), ("labels", implied + end - 1, 0), ("values", values.pool, 1)]
+    for name, at, first in places:
+        other = bytearray(content)
+        place = content.index(sections[name]) + at
+        for byte in (first, ord("\n"), 0x1F):
+            other[place] = byte
+            with pytest.raises(UserError, match="refused"):
+                Agent(with_crc(other))
+        other[place] = ord(" ")
+        assert Agent(with_crc(other)).failed_golden() is None
+
+
 def test_a_changed_weight_fails_the_selftest(content: bytes) -> None:
     flatbuffer = read_sections(content)["flatbuffer"]
     start = content.index(flatbuffer)

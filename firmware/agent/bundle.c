@@ -39,6 +39,13 @@ static bool words_lie(const uint8_t *words, uint32_t count, uint32_t step, uint3
   return true;
 }
 
+/* Replies carry the text as it is: a control character would break their line. `least`: 1 if NULs may end strings in it. */
+static bool fits_a_line(const uint8_t *text, uint32_t length, uint32_t least) {
+  for (uint32_t i = 0; i < length; i++)
+    if (text[i] - least < 0x20 - least) return false;
+  return true;
+}
+
 /* ---- file ---------------------------------------------------------------------------------------------------- */
 
 static ub_status open_sections(ub_agent *agent, const uint8_t *bundle, size_t size) {
@@ -99,7 +106,9 @@ static bool open_labels(ub_agent *agent) {
     if (intent < least || (intent >= labels->intents && intent != UB_NONE)) return false;
     least = intent;
   }
-  return words_lie(section->bytes + labels->probability, 256, 1, 0, 65536);
+  const uint8_t *const implied = section->bytes + labels->implied;
+  return fits_a_line(implied + 4 * labels->classes, ub_read_u32(implied, labels->classes - 1u), 0) &&
+         words_lie(section->bytes + labels->probability, 256, 1, 0, 65536);
 }
 
 static bool open_values(ub_agent *agent) {
@@ -110,7 +119,9 @@ static bool open_values(ub_agent *agent) {
       !holds(section, values->pool, values->pool_length, 1))
     return false;
   if (values->count == 0) return true;
-  if (values->pool_length == 0 || section->bytes[values->pool + values->pool_length - 1] != 0) return false;
+  const uint8_t *const pool = section->bytes + values->pool;
+  if (values->pool_length == 0 || pool[values->pool_length - 1] != 0 || !fits_a_line(pool, values->pool_length, 1))
+    return false;
   return words_lie(section->bytes + values->entries + offsetof(ub_value, text), values->count, 2, 0,
                    values->pool_length - 1);
 }

@@ -60,7 +60,7 @@ typedef struct {
   uint16_t tag_weight;    /* how much a step of the tags' logits counts beside one of the classes', in 1/256 */
   uint32_t intent_names;  /* offset of a string table [intents] */
   uint32_t slot_names;    /* offset of a string table [slots] */
-  uint32_t implied;       /* offset of a string table [classes]: a JSON object, or empty */
+  uint32_t implied;       /* offset of a string table [classes]: a JSON object on one line, or empty */
   uint32_t class_intent;  /* offset of uint16_t[classes]; UB_NONE: out of scope */
   uint32_t slot_masks;    /* offset of uint8_t[classes][2][(slots + 7) / 8]: bit s is set if the class can carry slot s,
                              and in the second if it never goes without */
@@ -161,7 +161,7 @@ typedef struct {
 typedef struct {
   uint32_t count;
   uint32_t entries; /* offset of ub_value[count], ascending by hash */
-  uint32_t pool;    /* offset of the JSON scalars, each ended by a NUL */
+  uint32_t pool;    /* offset of the JSON scalars, each on one line and ended by a NUL */
   uint32_t pool_length;
 } ub_values_header;
 
