@@ -70,8 +70,9 @@ def main(arguments: list[str]) -> int:
     key = make_key(options.key) if options.make_key else read_key(options.key)
     if options.bundle is not None:
         try:
-            write_atomic(options.bundle, signed(options.bundle.read_bytes(), key))
+            content = options.bundle.read_bytes()
         except OSError as error:
-            raise UserError(f"{options.bundle} cannot be signed ({error.strerror})") from None
+            raise UserError(f"{options.bundle} cannot be read ({error.strerror})") from None
+        write_atomic(options.bundle, signed(content, key))
     print(f"public key, for the firmware's build_flags: '-DUB_PUBLIC_KEY=\"{public_digits(key)}\"'")
     return 0
