@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -79,7 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns its exit status."""
     options = parser().parse_args(arguments)
     console = Console(highlight=False, soft_wrap=True)
-    out: Path = options.out or Path("build") / Path(options.data).resolve().name
+    out: Path = options.out or Path("build") / Path(os.path.abspath(options.data)).name  # "." and ".." have no name
     budget = Budget.parse(options.budget) if options.budget else None
     shape = _shape(options.shape) if options.shape else {}
     if options.what == "search":
