@@ -91,13 +91,13 @@ $(OUT)/metrics.json: $(OUT)/student.json $(wildcard convert/*.py firmware/agent/
 	@echo "== convert"
 	@$(RUN) -m convert $(OUT)
 
-# The last file that training writes.
 # What train/datasets.py reads of a folder; find finds nothing of a data set that has but a name.
 DATA_NAMES := *.jsonl values.json provenance.json unlabelled.txt *.yaml *.yml
 DATA_FILES := $(shell find -H '$(DATA)' ! -type d \( -path '$(DATA)' $(foreach name,$(DATA_NAMES),-o -name '$(name)') \) \
 	2> /dev/null | sed 's/ /\\&/g')
 LEARNED_FROM := $(shell find train -name '*.py' -o -name '*.yaml' -o -name '*.jsonl' -o -name '*.tsv') \
 	$(wildcard firmware/agent/text.[ch]) $(DATA_FILES)
+# The last file that training writes.
 $(OUT)/student.json: $(OUT)/recipe $(LEARNED_FROM) | .venv/installed
 	@echo "== train $(RECIPE)"
 	@$(RUN) -m train $(RECIPE) --out $(OUT)
