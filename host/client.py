@@ -140,6 +140,8 @@ class Info:
     """Processor clock; 0 if unknown."""
     weights_in_ram: int = 0
     """Bytes of the bundle that are read from a copy in RAM; 0: all are read in flash, or the firmware does not say."""
+    bundle_version: int = 0
+    """Version of the bundles that the firmware takes; 0: it does not say."""
 
 
 @dataclass(frozen=True)

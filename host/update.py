@@ -52,6 +52,10 @@ def _length(bundle: bytes) -> int:
     return int.from_bytes(bundle[8:12], "little")
 
 
+def _version(bundle: bytes) -> int:
+    return int.from_bytes(bundle[12:14], "little")
+
+
 def bundle_crc(bundle: bytes) -> str:
     """The CRC-32 that the bundle carries and /info gives: of every byte after the field that holds it."""
     return f"{zlib.crc32(bundle[8 : _length(bundle)]):08X}"
@@ -60,11 +64,18 @@ def bundle_crc(bundle: bytes) -> str:
 def send_update(agent: Client, bundle: bytes, progress: Callable[[int], None] = lambda held: None) -> Update:
     """Send a bundle file and make it the agent that runs. A board that runs it already is left alone.
 
-    progress: called with the number of bytes that the board holds. Raises BoardError if the board does not answer
-    (what it holds by then need not be sent again), AgentError if it refuses; in either case the old agent still runs.
+    progress: called with the number of bytes that the board holds. Raises UserError if its firmware takes bundles of
+    another version, BoardError if the board does not answer (what it holds by then need not be sent again), AgentError
+    if it refuses; in any case the old agent still runs.
     """
     start = time.monotonic()
     info = agent.info()
+    version = _version(bundle)
+    if info.bundle_version not in (0, version):
+        raise UserError(
+            f"the bundle is of version {version}, the firmware on {info.board} takes version {info.bundle_version}: "
+            "convert the agent with that firmware's release, or flash the firmware of this one"
+        )
     if info.agent is not None and info.crc == bundle_crc(bundle):
         return Update(info.agent, info.crc, 0, 0, time.monotonic() - start)
 

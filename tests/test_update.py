@@ -19,6 +19,7 @@ from host import boards
 from host.client import Client
 from host.errors import AgentError, NoAnswerError
 from host.update import bundle_crc, send_update
+from train.errors import UserError
 
 FULL = os.environ.get("UTTERBIT_FULL") == "1"
 CUTS = 10_000 if FULL else 200
@@ -452,6 +453,18 @@ def test_a_refused_file_leaves_the_old_agent(native: Connect, agents: Agents) ->
         with pytest.raises(AgentError, match="golden"):
             send_update(agent, damaged(agents[1]))
         assert agent.info().crc == bundle_crc(agents[0])
+
+
+def test_a_bundle_of_another_version_is_not_even_sent(native: Connect, agents: Agents) -> None:
+    other = sealed(agents[1][:12] + (9).to_bytes(2, "little") + agents[1][14:])
+    sent: list[int] = []
+    with native() as agent:
+        with pytest.raises(
+            UserError, match=f"version 9, the firmware on native takes version {agent.info().bundle_version}:"
+        ):
+            send_update(agent, other, sent.append)
+        assert agent.info().crc == bundle_crc(agents[0])
+    assert not sent
 
 
 def test_native_names_a_flash_that_cannot_be_used(native_program: Path, bundle: Path, tmp_path: Path) -> None:

@@ -296,7 +296,9 @@ static UB_SMALL fault info(exchange *x) {
   const ub_agent *agent = x->session->agent;
   const ub_view name = agent != NULL ? agent_name(agent) : (ub_view){NULL, 0};
   begin(x, '=');
-  put_format(&x->reply, "\"proto\":" TEXT(UB_PROTOCOL_VERSION) ",\"fw\":\"" UB_FIRMWARE_VERSION "\",\"board\":%s",
+  put_format(&x->reply,
+             "\"proto\":" TEXT(UB_PROTOCOL_VERSION) ",\"fw\":\"" UB_FIRMWARE_VERSION
+             "\",\"bundle_version\":" TEXT(UB_VERSION) ",\"board\":%s",
              &(value){.text = board->name});
   put_format(&x->reply,
              ",\"agent\":%v,\"crc\":\"%x\",\"bytes\":%u,\"intents\":%u,\"slots\":%u,\"positions\":%u,\"threshold\":%p,"

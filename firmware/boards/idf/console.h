@@ -3,6 +3,7 @@
 #define UTTERBIT_IDF_CONSOLE_H
 
 #include "protocol.h"
+#include "soc/soc_caps.h"
 
 typedef struct {
   void (*write)(void *context, const uint8_t *bytes, size_t length); /* as ub_board's */
@@ -13,7 +14,9 @@ typedef struct {
 /* UART0 at CONFIG_ESP_CONSOLE_UART_BAUDRATE, on the pins of the chip's boot log. */
 const console *uart_console(void);
 
-/* The chip's own USB port, or NULL if it has none. */
+#if SOC_USB_SERIAL_JTAG_SUPPORTED
+/* The chip's own USB port. */
 const console *usb_console(void);
+#endif
 
 #endif

@@ -103,9 +103,6 @@ static void read_line(void *context) {
 }
 
 static void connect(connection *to, const console *line) {
-  if (line == NULL) {
-    return;
-  }
   to->line = line;
   agent_run(start_session, to);
   xTaskCreateStaticPinnedToCore(read_line, "reader", sizeof to->stack / sizeof *to->stack, to, READER_PRIORITY, to->stack,
@@ -113,8 +110,11 @@ static void connect(connection *to, const console *line) {
 }
 
 void app_main(void) {
-  static connection uart, usb;
   opened = agent_start(agent_slots());
+  static connection uart;
   connect(&uart, uart_console());
+#if SOC_USB_SERIAL_JTAG_SUPPORTED
+  static connection usb;
   connect(&usb, usb_console());
+#endif
 }

@@ -1,5 +1,4 @@
 #include "console.h"
-#include "soc/soc_caps.h"
 
 #if SOC_USB_SERIAL_JTAG_SUPPORTED
 
@@ -30,9 +29,5 @@ const console *usb_console(void) {
   ESP_ERROR_CHECK(usb_serial_jtag_driver_install(&config));
   return &usb;
 }
-
-#else
-
-const console *usb_console(void) { return NULL; }
 
 #endif
