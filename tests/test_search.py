@@ -60,7 +60,7 @@ def searched(out: Path, trials: int, plan: Plan = PLAN) -> dict[str, Any]:
     """A search, gone on with if there is one."""
     study = open_study(out, plan, worker_seed=3)
     run(study, plan, shape_of, PRICE, pretend, trials, QUIET)
-    return results(study, plan, PRICE, shape_of, ["--data", "home", "--seed", "3"])
+    return results(study, plan, PRICE, shape_of, ["--data", "home", "--seed", "3"], out)
 
 
 def test_all_that_is_tried_is_within_the_budget_and_the_front_is_of_it(tmp_path: Path) -> None:
@@ -155,6 +155,7 @@ def test_what_is_shown(tmp_path: Path) -> None:
     for entry in found["trials"]:
         options = parser().parse_args(shlex.split(entry["command"])[3:])
         assert (options.data, options.seed) == ("home", 3)
+        assert options.out == tmp_path / f"trial{entry['trial']}", "the default agent's folder is not touched"
         assert {*json.loads(options.shape)} == {"rows", "embed", "width", "heads", "hidden"}
         if options.budget:
             assert Budget.parse(options.budget).limits["bytes"] >= entry["cost"]["bytes"] - 1

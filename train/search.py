@@ -283,10 +283,11 @@ def results(
     price: Pricing,
     shape_of: Callable[[dict[str, Any]], Shape],
     arguments: Sequence[str],
+    out: Path,
 ) -> dict[str, Any]:
-    """All trained trials, the Pareto front among them, and the command that trains each.
+    """All trained trials, the Pareto front among them, and the command that trains each into a folder of its own.
 
-    arguments: of ``python -m train``, less those that differ from trial to trial.
+    arguments: of ``python -m train``, less those that differ from trial to trial. out: holds the folders.
     """
     found = []
     for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
@@ -296,6 +297,7 @@ def results(
         command += ["--shape", json.dumps(candidate.sizes, separators=(",", ":"))]
         if target := candidate.budget(shape, price(shape), plan.budget):
             command += ["--budget", target.text]
+        command += ["--out", str(out / f"trial{trial.number}")]
         found.append({"trial": trial.number, **trial.user_attrs["outcome"], "command": shlex.join(command)})
     return {"plan": asdict(plan), "words": price.positions - 1, "front": front(found), "trials": found}
 
@@ -362,7 +364,7 @@ def search(
     require_reach(plan.budget, trainer.price(trainer.shape(SMALLEST)))
     study = open_study(out, plan, int(worker.generate_state(1)[0]))
     run(study, plan, trainer.shape, trainer.price, trainer, trials, console)
-    found = results(study, plan, trainer.price, trainer.shape, arguments)
+    found = results(study, plan, trainer.price, trainer.shape, arguments, out)
     write_atomic(out / RESULT, json.dumps(found, indent=1) + "\n")
     picture(found, out / PICTURE)
     return found
