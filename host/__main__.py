@@ -12,7 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +100,12 @@ def _keyboard() -> Callable[[], str]:
         if os.path.exists(history):
             readline.read_history_file(history)
         readline.set_history_length(1000)
-        atexit.register(readline.write_history_file, history)
+
+        def save() -> None:
+            with suppress(OSError):
+                readline.write_history_file(history)
+
+        atexit.register(save)
     except (ImportError, OSError):
         pass  # Windows, or an unreadable history: a plain prompt
 
@@ -217,12 +222,12 @@ def info(args: argparse.Namespace, console: Console) -> int:
     if expected is not None:
         crc = bundle_crc(read_bundle(expected))
         same = crc == record["crc"]
-        record["bundle"] = {"path": os.path.relpath(expected), "crc": crc, "same": same}
+        record["bundle"] = {"path": _shown(expected), "crc": crc, "same": same}
     if args.json:
         print_json(record)
     else:
         if expected is not None:
-            record["bundle"] = f"{'the same as' if same else 'not'} {os.path.relpath(expected)} ({crc})"
+            record["bundle"] = f"{'the same as' if same else 'not'} {_shown(expected)} ({crc})"
         console.print(display.record_table(record))
     return 1 if asked_for is not None and not same else 0
 
@@ -268,6 +273,11 @@ def boards(args: argparse.Namespace, console: Console) -> int:
     return 0
 
 
+def _shown(path: Path) -> str:
+    """From the folder that one is in, if it lies there."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
 def _warn_of_resets(agent: Client) -> None:
     for reset in agent.resets:
         why = f" after: {reset.panic}" if reset.panic else ""
@@ -275,7 +285,8 @@ def _warn_of_resets(agent: Client) -> None:
 
 
 def print_json(record: dict[str, Any]) -> None:
-    print(json.dumps(record, ensure_ascii=False))
+    unicode = (sys.stdout.encoding or "").lower().startswith("utf")
+    print(json.dumps(record, ensure_ascii=not unicode))
 
 
 def _seconds(text: str) -> float:

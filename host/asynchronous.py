@@ -38,7 +38,12 @@ class AsyncClient:
         self._thread = ThreadPoolExecutor(1, "utterbit")
 
     async def __aenter__(self) -> Self:
-        self._client = await self._in_turn(self._open)
+        opening = self._thread.submit(self._open)
+        try:
+            self._client = await asyncio.shield(asyncio.wrap_future(opening))
+        except asyncio.CancelledError:
+            self._thread.submit(lambda: opening.exception() or opening.result().close())
+            raise
         return self
 
     async def __aexit__(

@@ -72,6 +72,7 @@ class Board:
         self._resources = resources
         self._why_gone = why_gone
         self._reset = reset
+        self._closed = False
 
     def read(self) -> bytes:
         """The bytes that are there; b"" if none came within READ_WAIT seconds. Raises PortGoneError."""
@@ -109,6 +110,8 @@ class Board:
         """Wait for a port that went away: the chip's own USB port does while the chip resets. Raises PortGoneError if
         it does not come back within RETURN_TIME seconds.
         """
+        if self._closed:
+            raise NoAnswerError(f"{self.name} was closed")
         self._port.close()
         deadline = time.monotonic() + RETURN_TIME
         while not self._port.is_open:
@@ -120,6 +123,7 @@ class Board:
 
     def close(self) -> None:
         """Close the port and end the process behind it, if there is one."""
+        self._closed = True
         self._resources.close()
 
     def _gone(self, why: object) -> PortGoneError:

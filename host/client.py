@@ -223,8 +223,9 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close the port."""
-        self._board.close()
+        """Close the port, after the request that another thread is waiting for."""
+        with self._lock:
+            self._board.close()
 
     def parse(self, prompt: str) -> Answer:
         """Ask the agent what a sentence means. Raises UserError for a prompt that no line can carry."""
@@ -280,6 +281,7 @@ class Client:
                 self._decoder = Decoder()
                 self._lines.clear()
                 self._note_reset("", seen)
+                seen.back = True
                 outcome = Hello({})
             line = b"\n" + request
             if isinstance(outcome, Reply):
@@ -322,7 +324,10 @@ class Client:
                     return None
                 case Hello(fields=fields):
                     seen.proto = fields.get("proto")
-                    self._note_reset(fields.get("agent", ""), seen)
+                    if seen.back:  # the banner of the reset that the port went away with
+                        seen.back = False
+                    else:
+                        self._note_reset(fields.get("agent", ""), seen)
                     return line
                 case Damaged():  # most likely the answer: asking again costs the device nothing
                     seen.damaged += 1
@@ -364,6 +369,8 @@ class _Seen:
     noise: str = ""
     panic: str | None = None
     proto: str | None = None
+    back: bool = False
+    """The port went away and came back, and the banner of that reset is still due."""
 
 
 def _answer(prompt: str, fields: Mapping[str, Any]) -> Answer:

@@ -69,6 +69,12 @@ def test_ask_as_json() -> None:
     assert second["intent"] is None
 
 
+def test_json_where_the_terminal_has_no_unicode() -> None:
+    with FakeAgent() as fake:
+        done = run("ask", "say café 💡", "--json", "--board", fake.path, PYTHONIOENCODING="cp1252")
+    assert json.loads(done.stdout)["answers"][0]["text"] == "say café 💡"
+
+
 def test_ask_for_a_person_has_no_colours_in_a_pipe() -> None:
     with FakeAgent() as fake:
         done = run("ask", "say hello", "unknown thing", board=fake.path)

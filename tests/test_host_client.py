@@ -205,6 +205,41 @@ def test_a_port_that_goes_away_and_comes_back(tmp_path: Path) -> None:
             assert [event.agent for event in agent.resets] == [""]
 
 
+def test_the_banner_of_a_port_that_came_back_is_no_second_reset(tmp_path: Path) -> None:
+    port = tmp_path / "port"
+    with FakeAgent(well, unplug) as first, FakeAgent(reset) as second:
+        port.symlink_to(first.path)
+        with Client(str(port), FAST) as agent:
+            agent.info()
+            port.unlink()
+            port.symlink_to(second.path)
+            assert agent.parse("say hello").intent == "Last"
+            assert len(agent.resets) == 1
+
+
+def test_a_closed_client_stays_closed() -> None:
+    with FakeAgent() as fake:
+        agent = Client(fake.path, FAST)
+        agent.close()
+        with pytest.raises(NoAnswerError, match="was closed"):
+            agent.info()
+        with Client(fake.path, FAST) as other:
+            assert other.info().board == "fake"
+
+
+def test_closing_waits_for_the_request_of_another_thread() -> None:
+    with FakeAgent(silence) as fake:
+        agent = Client(fake.path, FAST)
+        answers: list[Answer] = []
+        thread = threading.Thread(target=lambda: answers.append(agent.parse("say hello")))
+        thread.start()
+        while not fake.requests:
+            time.sleep(0.01)
+        agent.close()
+        thread.join()
+        assert [answer.intent for answer in answers] == ["Last"]
+
+
 def test_unplugged_in_the_middle(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(boards, "RETURN_TIME", 0.2)
     with FakeAgent(well, unplug) as fake, Client(fake.path, FAST) as agent:
@@ -299,6 +334,32 @@ def test_tasks_share_an_asyncio_client() -> None:
     assert [answer.slots[0].text for answer in answers if isinstance(answer, Answer)] == [str(n) for n in range(20)]
     assert isinstance(error, AgentError)
     assert not any(b"nothing" in line for line in fake.requests)
+
+
+def test_an_asyncio_client_that_is_cancelled_while_it_opens_lets_go_of_the_board(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    opening, go_on, closed = threading.Event(), threading.Event(), threading.Event()
+
+    class Slow:
+        def __init__(self, *_: object, **__: object) -> None:
+            opening.set()
+            go_on.wait(5)
+
+        def close(self) -> None:
+            closed.set()
+
+    async def give_up() -> None:
+        task = asyncio.create_task(AsyncClient("any").__aenter__())
+        await asyncio.to_thread(opening.wait, 5)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    monkeypatch.setattr("host.asynchronous.Client", Slow)
+    asyncio.run(give_up())
+    go_on.set()
+    assert closed.wait(5)
 
 
 def test_an_asyncio_client_without_a_board() -> None:

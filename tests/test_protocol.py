@@ -395,7 +395,7 @@ def test_the_name_is_a_word_of_the_manifest(device: Device, manifest: str, name:
 
 def test_selftest(device: Device) -> None:
     assert fields(device.ask(b"/selftest")) == {"passed": True, "golden": 3, "engines": ["own"]}
-    assert device.board.board_fed() == 3
+    assert device.board.board_fed() == 1 + 3, "before the line and before each sentence"
     device.board.board_golden(1)
     failure = fields(device.ask(numbered(9, b"/selftest")))
     assert (failure["seq"], failure["error"]) == (9, "selftest")

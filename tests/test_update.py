@@ -448,6 +448,24 @@ def test_a_reset_in_the_middle_of_an_update(native: Connect, agents: Agents) -> 
         assert len(agent.resets) == 3
 
 
+def test_a_reset_just_before_an_activation_is_answered(
+    native: Connect, agents: Agents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new, read, cuts = bundle_crc(agents[1]), boards.Board.read, iter([True])
+
+    def cut(board: boards.Board) -> bytes:
+        received = read(board)
+        if new.encode() in received and next(cuts, False):
+            board.reset()
+            return b""
+        return received
+
+    monkeypatch.setattr(boards.Board, "read", cut)
+    with native() as agent:
+        assert send_update(agent, agents[1]).crc == new
+        assert len(agent.resets) == 1
+
+
 def test_a_refused_file_leaves_the_old_agent(native: Connect, agents: Agents) -> None:
     with native() as agent:
         with pytest.raises(AgentError, match="golden"):

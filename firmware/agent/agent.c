@@ -22,6 +22,7 @@ UB_SMALL ub_status ub_parse(const ub_agent *agent, const uint8_t *text, size_t l
   if (count < 0) return UB_ERROR_UTF8;
   if (count == 0) return UB_ERROR_EMPTY;
   if ((uint32_t)count > most) return UB_ERROR_WORDS;
+  answer->agent = agent->crc32;
   answer->token_count = (uint8_t)count;
   const int8_t *const input = ub_embed(agent, text, answer->tokens, (uint32_t)count);
   const ub_logits logits = encode(agent, input, (uint32_t)count + 1);

@@ -17,6 +17,10 @@
 #include "bundle_format.h"
 #include "text.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 #define UB_FIRMWARE_VERSION "0.1.0"
 
 /* Bytes of working memory for activations. The bundle says what it needs; one that needs more is refused. */
@@ -80,6 +84,7 @@ typedef struct {
 } ub_slot;
 
 typedef struct {
+  uint32_t agent;    /* CRC-32 of the bundle that gave it: what the numbers below mean */
   uint16_t intent;   /* the best one, also when it is not accepted; UB_NONE if the bundle has no intent at all */
   uint16_t klass;    /* the best class of that intent: names the implied slots */
   uint16_t score;    /* probability of the intent against no command, in 1/10000 */
@@ -111,5 +116,9 @@ ub_view ub_implied(const ub_agent *agent, uint16_t klass); /* JSON object or emp
 
 const char *ub_status_name(ub_status status); /* a short stable word: "crc", "utf8", ... */
 const char *ub_status_text(ub_status status); /* one sentence for a person */
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

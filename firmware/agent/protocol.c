@@ -548,6 +548,9 @@ static void answer_line(ub_session *session) {
       .reply = {session->reply, sizeof session->reply, 0, false},
   };
   session->requests++;
+  if (board->alive != NULL) {
+    board->alive(board->context); /* what was fed at once may be many lines */
+  }
 
   fault wrong = receive(&x);
   if (wrong.word != NULL) {

@@ -14,6 +14,10 @@
 #include "agent.h"
 #include "update.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 #define UB_PROTOCOL_VERSION 1
 #define UB_MAX_LINE UB_MAX_TEXT /* bytes of a request, without its line end */
 #define UB_MAX_REPLY 1536       /* bytes of a reply, without its line end */
@@ -27,7 +31,7 @@ typedef struct {
   void (*write)(void *context, const uint8_t *bytes, size_t length); /* returns when it has taken all of them */
   uint64_t (*microseconds)(void *context); /* since the start; never steps back */
   uint32_t (*stack)(void *context);        /* most bytes of stack ever used; NULL: unknown */
-  void (*alive)(void *context);            /* called between the sentences of a self-test; NULL: no watchdog to feed */
+  void (*alive)(void *context);            /* called before a line and a sentence of a self-test; NULL: no watchdog to feed */
   ub_update *update;                       /* takes another agent over the line; NULL: this board cannot */
 } ub_board;
 
@@ -60,5 +64,9 @@ void ub_session_feed(ub_session *session, const uint8_t *bytes, size_t length);
 
 /* The board has lost bytes after those that it fed last: the line that they belong to is dropped. */
 void ub_session_lost(ub_session *session);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

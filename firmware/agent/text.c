@@ -246,7 +246,7 @@ UB_SMALL bool ub_number_json(const uint8_t *text, const ub_token *token, char ou
       digits++;
       if (point) decimals++;
     } else if ((c == '.' || c == ',') && !point && digits > 0) {
-      if (c == ',' && length - at == 4) continue; /* 1,000 */
+      if (c == ',' && length - at == 4 && (digits > 1 || chars[at - 1] != '0')) continue; /* 1,000, not 0,500 */
       out[used++] = '.';
       point = true;
     } else {

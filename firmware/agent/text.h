@@ -6,6 +6,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 #define UB_MAX_TEXT 512   /* bytes of a sentence */
 #define UB_MAX_PIECES 24  /* rows that are summed into the embedding of one word */
 #define UB_WORD_CHARS 40  /* characters of a word that are looked at */
@@ -29,5 +33,9 @@ uint32_t ub_phrase_hash(const uint8_t *text, const ub_token *tokens, uint32_t fr
  * False if the token is no plain number (a time of day, more than nine digits, ...). */
 #define UB_NUMBER_CHARS 16
 bool ub_number_json(const uint8_t *text, const ub_token *token, char out[UB_NUMBER_CHARS]);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

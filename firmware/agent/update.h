@@ -14,6 +14,10 @@
 
 #include "agent.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 #define UB_BLOCK_BYTES 4096 /* erased at once */
 #define UB_CHUNK_BYTES 256  /* programmed at once; of a bundle in one request */
 
@@ -77,5 +81,9 @@ ub_update_status ub_update_activate(ub_update *update, void (*alive)(void *conte
 
 const char *ub_update_name(ub_update_status status); /* a short stable word: "update", ... */
 const char *ub_update_text(const ub_update *update, ub_update_status status); /* one sentence for a person */
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -1,7 +1,7 @@
-/* Commands typed into the console switch a GPIO: "turn on the light", "lights off please". The agent computes in its
- * own task on core 0; this is the application's, on the other core if the chip has two. */
+/* Commands typed into the console switch a light: "turn on the light", "lights off please", "dim the lamp to 0". The agent
+ * computes in its own task on core 0; this is the application's, on the other core if the chip has two. */
 #include <stdio.h>
-#include <string.h>
+#include <stdlib.h>
 
 #include "agent_task.h"
 #include "driver/gpio.h"
@@ -12,17 +12,27 @@
 #define APPLICATION_STACK 4096
 #define APPLICATION_PRIORITY 1
 
+static void shine(int percent) {
+  gpio_set_level(LIGHT, percent > 0);
+  printf("%d %%\n", percent);
+}
+
 static void obey(const char *sentence) {
   ub_answer answer;
+  char number[UB_NUMBER_CHARS];
   const ub_status status = agent_parse(sentence, &answer);
   if (status != UB_OK) {
     printf("%s\n", ub_status_text(status));
-  } else if (agent_understood(&answer, "HassTurnOn")) {
-    gpio_set_level(LIGHT, 1);
-    printf("on\n");
-  } else if (agent_understood(&answer, "HassTurnOff")) {
-    gpio_set_level(LIGHT, 0);
-    printf("off\n");
+    return;
+  }
+  const bool light = agent_implies(&answer, "domain", "light"); /* "open the door" is a HassTurnOn, too */
+  const char *const brightness = agent_value(sentence, &answer, "brightness", number);
+  if (light && agent_understood(&answer, "HassTurnOn")) {
+    shine(100);
+  } else if (light && agent_understood(&answer, "HassTurnOff")) {
+    shine(0);
+  } else if (light && brightness != NULL && agent_understood(&answer, "HassLightSet")) {
+    shine(atoi(brightness));
   } else {
     printf("pardon?\n");
   }

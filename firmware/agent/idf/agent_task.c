@@ -33,7 +33,9 @@ static struct {
 
 static void serve(void *unused) {
   (void)unused;
+#if CONFIG_ESP_TASK_WDT_EN
   watched = esp_task_wdt_add(NULL) == ESP_OK;
+#endif
   for (;;) {
     if (ulTaskNotifyTake(pdTRUE, IDLE_TICKS) != 0) {
       job.work(job.context);
@@ -45,9 +47,11 @@ static void serve(void *unused) {
 
 void agent_alive(void *context) {
   (void)context;
+#if CONFIG_ESP_TASK_WDT_EN
   if (watched) {
     esp_task_wdt_reset();
   }
+#endif
 }
 
 void agent_run(void (*work)(void *context), void *context) {
@@ -101,40 +105,83 @@ ub_status agent_parse(const char *text, ub_answer *answer) {
 
 typedef struct {
   const ub_answer *answer;
-  const char *name;
-  bool understood;
+  const char *name, *value;
+  bool holds;
   const ub_slot *slot;
-} name_call;
+} question;
+
+static bool is_current(const ub_answer *answer) {
+  return answer->accepted && update.agent != NULL && answer->agent == update.agent->crc32;
+}
 
 static bool is(ub_view view, const char *name) {
   return view.length == strlen(name) && memcmp(view.bytes, name, view.length) == 0;
 }
 
 static void compare_intent(void *context) {
-  name_call *const call = context;
-  call->understood = update.agent != NULL && call->answer->accepted &&
-                     is(ub_intent_name(update.agent, call->answer->intent), call->name);
+  question *const q = context;
+  q->holds = is_current(q->answer) && is(ub_intent_name(update.agent, q->answer->intent), q->name);
 }
 
 bool agent_understood(const ub_answer *answer, const char *intent) {
-  name_call call = {.answer = answer, .name = intent};
-  agent_run(compare_intent, &call);
-  return call.understood;
+  question q = {.answer = answer, .name = intent};
+  agent_run(compare_intent, &q);
+  return q.holds;
+}
+
+/* Whether a JSON string begins here, and takes it. */
+static bool take_string(ub_view *json, const char *string) {
+  const uint32_t length = (uint32_t)strlen(string), whole = length + 2;
+  if (json->length < whole || json->bytes[0] != '"' || memcmp(json->bytes + 1, string, length) != 0 ||
+      json->bytes[whole - 1] != '"') {
+    return false;
+  }
+  *json = (ub_view){json->bytes + whole, json->length - whole};
+  return true;
+}
+
+static void find_implied(void *context) {
+  question *const q = context;
+  ub_view implied = {NULL, 0};
+  if (is_current(q->answer)) {
+    implied = ub_implied(update.agent, q->answer->klass);
+  }
+  for (; implied.length > 0 && !q->holds; implied = (ub_view){implied.bytes + 1, implied.length - 1}) {
+    ub_view member = implied;
+    if (take_string(&member, q->name) && member.length > 0 && member.bytes[0] == ':') {
+      member = (ub_view){member.bytes + 1, member.length - 1};
+      q->holds = take_string(&member, q->value);
+    }
+  }
+}
+
+bool agent_implies(const ub_answer *answer, const char *slot, const char *value) {
+  question q = {.answer = answer, .name = slot, .value = value};
+  agent_run(find_implied, &q);
+  return q.holds;
 }
 
 static void find_slot(void *context) {
-  name_call *const call = context;
-  for (uint32_t i = 0; update.agent != NULL && i < call->answer->slot_count && call->slot == NULL; i++) {
-    if (is(ub_slot_name(update.agent, call->answer->slots[i].slot), call->name)) {
-      call->slot = &call->answer->slots[i];
+  question *const q = context;
+  for (uint32_t i = 0; is_current(q->answer) && i < q->answer->slot_count && q->slot == NULL; i++) {
+    if (is(ub_slot_name(update.agent, q->answer->slots[i].slot), q->name)) {
+      q->slot = &q->answer->slots[i];
     }
   }
 }
 
 const ub_slot *agent_slot(const ub_answer *answer, const char *slot) {
-  name_call call = {.answer = answer, .name = slot};
-  agent_run(find_slot, &call);
-  return call.slot;
+  question q = {.answer = answer, .name = slot};
+  agent_run(find_slot, &q);
+  return q.slot;
+}
+
+const char *agent_value(const char *text, const ub_answer *answer, const char *slot, char number[UB_NUMBER_CHARS]) {
+  const ub_slot *const found = agent_slot(answer, slot);
+  if (found == NULL || found->value != NULL || found->number == UB_NONE) {
+    return found == NULL ? NULL : found->value;
+  }
+  return ub_number_json((const uint8_t *)text, &answer->tokens[found->number], number) ? number : NULL;
 }
 
 ub_update *agent_update(void) { return &update; }

@@ -26,11 +26,20 @@ ub_status agent_start(const ub_storage *storage);
  * The answer's values point into the bundle: they are valid until another one is received into its slot. */
 ub_status agent_parse(const char *text, ub_answer *answer);
 
+/* What follows asks an answer of agent_parse(). One of an agent that has been replaced since is not accepted any more. */
+
 /* Whether the answer is accepted and its intent has that name. */
 bool agent_understood(const ub_answer *answer, const char *intent);
 
+/* Whether it is accepted and implies that slot with that value, as "turn on the lamp" does "domain", "light". */
+bool agent_implies(const ub_answer *answer, const char *slot, const char *value);
+
 /* The span of the slot of that name, or NULL if the answer has none. */
 const ub_slot *agent_slot(const ub_answer *answer, const char *slot);
+
+/* What that slot of the sentence `text` means, as JSON: 30, "red"; NULL if it has no value, or the answer no such slot.
+ * A number that stands in the sentence as digits is written to `number`. */
+const char *agent_value(const char *text, const ub_answer *answer, const char *slot, char number[UB_NUMBER_CHARS]);
 
 /* Runs work(context) in the agent's task, after whatever it is doing, and waits until it has returned. In that task
  * itself it is an ordinary call. What agent.h, protocol.h and update.h declare may be called in there. */

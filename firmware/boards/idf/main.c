@@ -12,7 +12,7 @@
 #include "slots.h"
 
 #define READER_STACK_BYTES 2560
-#define READER_PRIORITY (CONFIG_UTTERBIT_TASK_PRIORITY + 1) /* takes bytes while the agent computes */
+#define READER_PRIORITY CONFIG_UTTERBIT_TASK_PRIORITY /* interrupts take the bytes while the agent computes */
 #define READ_BYTES 128
 
 void app_main(void);

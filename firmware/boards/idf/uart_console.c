@@ -8,7 +8,7 @@
 #define PORT UART_NUM_0
 #define RECEIVE_BYTES 2048 /* four requests */
 #define SEND_BYTES 2048    /* a reply, so that the agent need not wait for the line */
-#define EVENTS 16
+#define EVENTS 32          /* more than come while the agent answers a line */
 
 static QueueHandle_t events;
 
@@ -18,14 +18,23 @@ static void write_all(void *context, const uint8_t *bytes, size_t length) {
 }
 
 static size_t read_some(uint8_t *bytes, size_t size, bool *lost) {
-  int length = uart_read_bytes(PORT, bytes, size, 0);
-  while (length <= 0 && !*lost) {
+  TickType_t patience = 0;
+  for (;;) {
     uart_event_t event;
-    xQueueReceive(events, &event, portMAX_DELAY);
-    *lost = event.type == UART_FIFO_OVF;
-    length = uart_read_bytes(PORT, bytes, size, 0);
+    for (; xQueueReceive(events, &event, patience); patience = 0) {
+      *lost = *lost || event.type == UART_FIFO_OVF;
+    }
+    if (*lost) { /* nobody knows where the gap is in what was received: all of it goes */
+      uart_flush_input(PORT);
+      xQueueReset(events);
+      return 0;
+    }
+    const int length = uart_read_bytes(PORT, bytes, size, 0);
+    if (length > 0) {
+      return (size_t)length;
+    }
+    patience = portMAX_DELAY;
   }
-  return length > 0 ? (size_t)length : 0;
 }
 
 const console *uart_console(void) {
