@@ -59,7 +59,7 @@ lint: .venv/installed
 	@$(RUN) -m mypy --strict train convert host tests
 
 benchmark: .venv/installed
-	@$(RUN) -m convert.benchmark --data $(DATA) --seeds $(SEEDS) \
+	@$(RUN) -m convert.benchmark --data $(DATA) --language $(LANGUAGE) --seeds $(SEEDS) \
 		$(if $(filter-out file,$(origin PRESET)),--preset $(PRESET)) \
 		$(if $(LABELS),--labels-per-intent $(LABELS)) $(if $(DATA_DIR),--data-dir $(DATA_DIR))
 

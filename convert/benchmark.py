@@ -288,6 +288,13 @@ def read(folder: Path) -> list[Model]:
         return []
 
 
+def _sources() -> list[bytes]:
+    """What the figures depend on beside train/: conversion and the firmware's agent."""
+    here = Path(__file__).parent
+    found = (*here.glob("*.py"), *(here.parent / "firmware" / "agent").glob("*.[ch]"))
+    return [path.read_bytes() for path in sorted(found)]
+
+
 def run(
     data: DataSet, plan: Plan, *, seeds: int, steps: Sequence[str], part: str, out: Path, console: Console
 ) -> Results:
@@ -304,7 +311,7 @@ def run(
         out: folder of the results; every model gets one in it.
         console: where progress is shown.
     """
-    checkpoint, code = Teacher(plan.teacher, datasets.CACHE).digest, pipeline.digest(())
+    checkpoint, code = Teacher(plan.teacher, datasets.CACHE).digest, pipeline.digest(_sources())
     told = "".join(json.dumps(example_to_json(e)) for e in (*data.train, *data.valid, *data.test))
     told += "\0".join(data.unlabelled)
 
@@ -354,7 +361,8 @@ def run(
     codes = [json.loads((folder / DONE).read_text())["code"] for _, _, folder in todo]
     if strange := sum(made_with != code for made_with in codes):
         console.print(
-            f"{strange} of {len(codes)} models were made when train/ or its packages were not as they are now; "
+            f"{strange} of {len(codes)} models were made when train/, convert/, firmware/agent/ or packages were "
+            "not as they are now; "
             f"to make them anew, delete {out}"
         )
     return results
@@ -399,6 +407,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--data", default="snips", metavar="NAME|PATH", help="as in python -m train")
     top.add_argument("--data-dir", type=Path, help="where local copies of public data sets lie")
+    top.add_argument("--language", default="en", help="as in python -m train")
     top.add_argument("--test", type=Path, metavar="FILE", help="JSON lines to measure instead of the test part")
     top.add_argument("--part", choices=("valid", "test"), help="part to show (default: test, if there is one)")
     top.add_argument("--seeds", type=whole(1), default=3, help="how many runs of every model")
@@ -444,7 +453,15 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace, console: Console) -> Results:
     preset = PRESETS[options.preset]
-    data = datasets.load(options.data, data_dir=options.data_dir, size=preset.size, cache_dir=datasets.CACHE)
+    data = datasets.load(
+        options.data,
+        data_dir=options.data_dir,
+        language=options.language,
+        size=preset.size,
+        cache_dir=datasets.CACHE,
+    )
+    if data.language != "en" and not options.teacher:
+        raise UserError(f"the data is in {data.language!r}, the default teacher knows English: give one with --teacher")
     if options.test:
         data.test = read_jsonl(options.test)
     if not data.valid:

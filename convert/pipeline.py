@@ -37,7 +37,7 @@ from convert.reference import Reference, arena_bytes
 from convert.results import read_all
 from convert.rounding import activation_errors, logit_errors
 from train import datasets, pipeline
-from train.agentlib import Agent, featurize
+from train.agentlib import Agent, constants, featurize
 from train.encoding import Encoded, Vocabulary, encode, sample
 from train.errors import UserError
 from train.examples import Example, write_atomic
@@ -72,7 +72,12 @@ def run(folder: Path, options: Options, console: Console) -> dict[str, Any]:
     elif not re.fullmatch("[A-Za-z0-9._-]{1,32}", name):
         raise UserError(f"--name {name!r}: an agent's name has 1 to 32 of the characters A-Z a-z 0-9 . _ -")
     data = datasets.load(str(folder / pipeline.DATA), data_dir=None, cache_dir=folder)
-    usable = [e for e in data.watched if 0 < len(featurize(e.text, 2, 1)) < student.shape.positions]
+    usable = [
+        e
+        for e in data.watched
+        if len(e.text.encode()) <= constants()["UB_MAX_TEXT"]
+        and 0 < len(featurize(e.text, 2, 1)) < student.shape.positions
+    ]
     if not usable:
         raise UserError(f"no sentence of validation has 1 to {student.shape.positions - 1} words, as the agent takes")
     vocabulary = Vocabulary(student.shape.rows, student.shape.positions)
@@ -190,7 +195,10 @@ def read_bench(path: Path, bundle: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     digest = hashlib.sha256(bundle.read_bytes()).hexdigest()
-    agents: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["agents"]
+    try:
+        agents: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["agents"]
+    except (ValueError, KeyError, TypeError):  # of another version
+        return None
     return next((figures for figures in agents.values() if figures.get("sha256") == digest), None)
 
 

@@ -170,7 +170,7 @@ def _summary(metrics: Mapping[str, Any]) -> str:
         )
     else:
         note = (
-            '<p class="warning">This data has no validation part: the last sentences of training stand in, which the '
+            '<p class="warning">This data has no validation part: sentences of training stand in, which the '
             "agent has learned from. Every figure of accuracy on this page is better than the truth.</p>"
         )
     return note + _tiles(tiles)
@@ -317,8 +317,8 @@ def _rejection(metrics: Mapping[str, Any]) -> str:
     lists = ""
     if outside["n"]:
         intro += (
-            f" The threshold {threshold:.4g} is where fewest sentences are answered wrongly, among those that "
-            "keep to the share that may be accepted."
+            f" The threshold {threshold:.4g} is, among those that keep to the share that may be accepted, where the "
+            "share of commands answered wrongly and that of others accepted are least together."
         )
         pictures += [
             _figure(_against_threshold(calibration["curve"], threshold), "What each threshold does"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
@@ -131,8 +132,12 @@ class Results:
 
 
 def read_all(folder: Path) -> list[Results]:
-    """The results of all benchmarks below a folder: data sets by name, most labels first."""
-    found = [Results.from_json(json.loads(path.read_text())) for path in folder.glob(f"*/*/{RESULTS}")]
+    """The results of all benchmarks below a folder, but of those that another version made: data sets by name, most
+    labels first."""
+    found = []
+    for path in folder.glob(f"*/*/{RESULTS}"):
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            found.append(Results.from_json(json.loads(path.read_text())))
     return sorted(found, key=lambda r: (r.data, r.labels_per_intent is not None, -(r.labels_per_intent or 0)))
 
 

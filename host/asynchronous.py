@@ -6,7 +6,7 @@ async with AsyncClient("native") as agent:
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -42,9 +42,14 @@ class AsyncClient:
         try:
             self._client = await asyncio.shield(asyncio.wrap_future(opening))
         except asyncio.CancelledError:
-            self._thread.submit(lambda: opening.exception() or opening.result().close())
+            opening.add_done_callback(self._let_go)
             raise
         return self
+
+    @staticmethod
+    def _let_go(opened: Future[Client]) -> None:
+        if opened.exception() is None:
+            opened.result().close()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -57,7 +57,8 @@ def code_bytes(elf: Path) -> int:
 
 
 def held_out(folder: Path) -> dict[str, list[Example]]:
-    """Parts of an agent's data that it was not trained on, by what they are called. Raises UserError if it has none."""
+    """Parts of an agent's data to measure it on, by what they are called: held out ones, if there are any. Raises
+    UserError if there is no data."""
     data = folder / "data"
     part = next((part for part in ("test", "valid", "train") if (data / f"{part}.jsonl").is_file()), None)
     if part is None:

@@ -62,6 +62,32 @@ def test_values_are_those_of_the_sentences(tmp_path: Path) -> None:
     assert made.numeric_slots == ["level"]
 
 
+def test_words_with_two_values(tmp_path: Path) -> None:
+    def set_to(words: str, value: str | int) -> Example:
+        return Example(f"to {words}", "Set", (Slot("level", 3, 3 + len(words), value),))
+
+    with pytest.raises(UserError, match=r"'max' means 100 and 99 .* give it one value"):
+        get(write(tmp_path / "same", train=[set_to("max", 100), set_to("max", 99)]))
+    with pytest.raises(UserError, match=r"'twenty-one' means 21 and 'twenty one' '21', .* hears both alike"):
+        get(write(tmp_path / "alike", train=[set_to("twenty-one", 21), set_to("twenty one", "21")]))
+
+
+def test_validation_is_split_off_where_there_is_none(tmp_path: Path) -> None:
+    """Whatever the order in the file, and no sentence twice."""
+    commands = [Example(f"lamp {i} on", "On") for i in range(60)]
+    twice = [Example("lamps on", "On")] * 10
+    made = get(write(tmp_path / "mine", train=[*commands, *twice, *(Example(f"cats {i}", None) for i in range(60))]))
+    assert {example.intent for example in made.valid} == {"On", None}
+    assert len(made.train) + len(made.valid) == 130
+    assert not {example.text for example in made.train} & {example.text for example in made.valid}
+    save(made, tmp_path / "saved")
+    assert get(str(tmp_path / "saved"), seed=2).valid == made.valid
+    assert {e.intent for e in DataSet("a", "en", [*commands, *[Example("no", None)] * 600], [], []).watched} == {
+        "On",
+        None,
+    }
+
+
 def test_home_by_name() -> None:
     made = get("home", size=400, seed=5)
     assert made.name == "home"
@@ -178,6 +204,19 @@ def test_atis_is_the_users(tmp_path: Path) -> None:
         assert made.test == [Example("to new york", "flight", (Slot("city", 3, 11),))]
 
 
+def test_sequences_as_people_save_them(tmp_path: Path) -> None:
+    """With an empty line at the end, an odd space within, and no validation part."""
+    folder = tmp_path / "atis" / "train"
+    folder.mkdir(parents=True)
+    for name, line in (("seq.in", "to new\u2028 york\n"), ("seq.out", "O B-city I-city\n"), ("label", "flight\n")):
+        (folder / name).write_text(line * 20 + "\n", encoding="utf-8")
+    made = get("atis", tmp_path)
+    assert {example.text for example in made.train} == {"to new york"}
+    assert not made.valid, "it is one sentence"
+    with pytest.raises(UserError, match="atis is English"):
+        load("atis", data_dir=tmp_path, language="de", cache_dir=tmp_path)
+
+
 def test_labels_that_only_a_public_test_part_has_stay_in_it(tmp_path: Path) -> None:
     sequence_folder(tmp_path / "atis")
     for part in ("valid", "test"):
@@ -257,6 +296,37 @@ def test_hassil_folder(tmp_path: Path) -> None:
     assert any(example.intent is None for example in made.train)
 
 
+def test_skip_words_of_a_hassil_folder(tmp_path: Path) -> None:
+    (tmp_path / "brew.yaml").write_text(HASSIL.replace("language: en", "language: de\nskip_words: [prithee]"))
+    assert any("prithee" in example.text for example in get(str(tmp_path), size=300).train)
+
+
+def test_one_language_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(HASSIL)
+    (tmp_path / "b.yaml").write_text("language: no\nintents: {}")
+    with pytest.raises(UserError, match=r"b\.yaml: \"language:\" must be one word, the same in all files .* not 'no'"):
+        get(str(tmp_path))
+
+
+def test_yes_no_and_dates_are_words(tmp_path: Path) -> None:
+    path = tmp_path / "nlu.yml"
+    path.write_text(
+        "nlu:\n- intent: say\n  examples:\n  - yes\n  - off\n  - 2020-13-45\n  - [a]( b: c )\n".replace(
+            "[a]( b: c )", "'[a]( b: c )'"
+        )
+    )
+    made = get(str(path))
+    assert {example.text for example in made.train} == {"yes", "off", "2020-13-45", "a"}
+    assert {slot for example in made.train for slot in example.slots} == {Slot("b", 0, 1, "c")}
+
+
+def test_a_rasa_project(tmp_path: Path) -> None:
+    """With files in which all is commented out."""
+    (tmp_path / "nlu.yml").write_text(RASA)
+    (tmp_path / "endpoints.yml").write_text("# nothing\n")
+    assert len(get(str(tmp_path)).train) == 3
+
+
 RASA = """
 version: "3.1"
 nlu:
@@ -315,6 +385,9 @@ def test_mistakes(tmp_path: Path) -> None:
     (tmp_path / "values" / "values.json").write_text('{"values": {"x": 3}}')
     with pytest.raises(UserError, match=r"values\.json: expected"):
         get(folder)
+    (tmp_path / "values" / "values.json").write_text(f'{{"values": {{"x": {{"a": {"9" * 5000}}}}}}}')
+    with pytest.raises(UserError, match=r"values\.json: broken JSON"):
+        get(folder)
     for value in ("1e999", "true", r'"\ud800"'):
         (tmp_path / "values" / "values.json").write_text(f'{{"values": {{"x": {{"a": {value}}}}}}}')
         with pytest.raises(UserError, match=r"values\.json: expected"):
@@ -334,6 +407,11 @@ def test_mistakes(tmp_path: Path) -> None:
     [
         (HASSIL + "\nlists: [1]", '"lists:" must be a mapping'),
         (HASSIL.replace("[strong, weak]", "[]"), "has no values"),
+        (HASSIL + "\nskip_words: please", '"skip_words:" must be a list'),
+        ("intents:\n  A:\n    data:\n    - sentences: turn it on", 'needs a list "sentences:"'),
+        ("intents:\n  A:\n    data:\n    - sentences: [a]\n      slots: [b]", "must be mappings"),
+        ("intents:\n  A:\n    data:\n    - sentences: [a]\n      slots: {b: [c]}", "must be a word or a number"),
+        ("intents:\n  A:\n    data:\n    - sentences: [a]\n      requires_context: [b]", "must be mappings"),
         ("nlu: 5", "must be a list of mappings"),
         (RASA.replace("(dish)", "(:5)"), '"slot" must be a string that is not empty'),
         (RASA.replace('"soup of the day"', "[1]"), '"value" of slot "dish"'),
@@ -347,12 +425,12 @@ def test_mistakes_in_yaml(document: str, message: str, tmp_path: Path) -> None:
         get(str(path), size=50)
 
 
-@pytest.mark.parametrize("content", [None, "5", "[[1, 2, 3]]"])
+@pytest.mark.parametrize("content", [None, "5", "[[1, 2, 3]]", '[["a", 5]]', '[["", "b"]]'])
 def test_mistakes_in_clinc150(content: str | None, tmp_path: Path) -> None:
     (tmp_path / "data_small.json").write_text("{}")
     if content:
         (tmp_path / "data_full.json").write_text(f'{{"train": {content}}}')
-    with pytest.raises(UserError, match="data_full"):
+    with pytest.raises(UserError, match="data_full|clinc150 in"):
         get("clinc150", tmp_path)
 
 

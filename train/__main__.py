@@ -104,6 +104,10 @@ def main(arguments: list[str] | None = None) -> int:
         datasets.save(data, out)
         console.print(f"{len(data.train):,} + {len(data.valid):,} + {len(data.test):,} sentences written to {out}")
         return 0
+    known_texts = {example.text for example in data.train}
+    for part in ("valid", "test"):
+        if known := sum(example.text in known_texts for example in getattr(data, part)):
+            console.print(f"{known:,} of {len(getattr(data, part)):,} sentences of {part} stand in training, too")
     soft_labels = 0 if data.generated else preset.distillation.sentences
     if options.soft_labels is not None:
         soft_labels = options.soft_labels
@@ -161,13 +165,15 @@ def _shape(text: str) -> dict[str, Any]:
     )
 
     def fits(name: str, value: Any) -> bool:
+        if name == "per_channel":
+            return isinstance(value, bool)
         values = value if name in lists and isinstance(value, list) and value else [value]
-        return all(isinstance(v, int) and v > 0 for v in values) and isinstance(value, list) == (name in lists)
+        return all(type(v) is int and v > 0 for v in values) and isinstance(value, list) == (name in lists)
 
     if not isinstance(sizes, dict) or not all(name in known and fits(name, v) for name, v in sizes.items()):
         raise UserError(
             f"--shape {text!r}: expected an object of positive numbers with names of {', '.join(known)}; "
-            f"{' and '.join(lists)} are lists with a number for each layer"
+            f"{' and '.join(lists)} are lists with a number for each layer, per_channel is true or false"
         )
     return {name: tuple(value) if name in lists else value for name, value in sizes.items()}
 

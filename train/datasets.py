@@ -32,6 +32,7 @@ import yaml
 from rich.progress import Progress
 
 from train import home
+from train.agentlib import phrase_hash
 from train.errors import UserError
 from train.examples import (
     Example,
@@ -90,8 +91,8 @@ class DataSet:
 
     @property
     def watched(self) -> list[Example]:
-        """What the outcome of training is told by: the validation part; without one, the end of training itself."""
-        return self.valid or self.train[-500:]
+        """What the outcome of training is told by: the validation part; without one, a sample of training itself."""
+        return self.valid or random.Random(0).sample(self.train, min(500, len(self.train)))
 
 
 def load(
@@ -115,6 +116,8 @@ def load(
     if name_or_path == "home":
         dataset = _load_home(data_dir, language, seed, size)
     elif name_or_path in NAMED:
+        if language != "en":
+            raise UserError(f"data set {name_or_path} is English; --language {language} is for generated sentences")
         dataset = _load_public(name_or_path, data_dir, seed, cache_dir)
     else:
         path = Path(name_or_path)
@@ -186,6 +189,15 @@ def _check(dataset: DataSet) -> None:
         raise UserError(f"data set {dataset.name}: training is empty; it needs at least one example")
     if not any(example.intent for example in dataset.train):
         raise UserError(f"data set {dataset.name}: training has no intent; every example is out of scope")
+    for slot, table in dataset.values.items():
+        heard: dict[int | None, tuple[str, Value]] = {}
+        for words, value in table.items():
+            first, meaning = heard.setdefault(phrase_hash(words, 0), (words, value))
+            if meaning != value:
+                raise UserError(
+                    f"data set {dataset.name}: slot {slot!r}: {first!r} means {meaning!r} and {words!r} {value!r}, "
+                    "but the agent hears both alike; give them one value"
+                )
     known = _known(dataset.train)
     for part in PARTS[1:] if dataset.name not in PUBLIC else ("valid",):
         for example in getattr(dataset, part):
@@ -250,7 +262,7 @@ def _as_home_command(example: Example, outside: Container[str | None], language:
 
 def _load_path(path: Path, language: str, seed: int, size: int | None) -> DataSet:
     if (path / "train.jsonl").is_file():
-        return _load_jsonl(path, language)
+        return _load_jsonl(path, language, seed)
     if path.suffix == ".jsonl":
         raise UserError(f"{path}: give the folder that it lies in: {path.parent}")
     found = [path] if path.is_file() else sorted((*path.glob("**/*.yaml"), *path.glob("**/*.yml")))
@@ -264,10 +276,12 @@ def _load_path(path: Path, language: str, seed: int, size: int | None) -> DataSe
     raise UserError(f'{path}: expected hassil YAML (a mapping "intents:") or Rasa NLU YAML (a list "nlu:")')
 
 
-def _load_jsonl(folder: Path, language: str) -> DataSet:
+def _load_jsonl(folder: Path, language: str, seed: int) -> DataSet:
     train, valid, test, people = (
         read_jsonl(path) if (path := folder / f"{part}.jsonl").is_file() else [] for part in (*PARTS, PEOPLE)
     )
+    if not (folder / "valid.jsonl").is_file():
+        train, valid = split_off(train, seed)
     name = folder.resolve().name
     dataset = DataSet(name, language, train, valid, test, people=people, provenance={"data": name})
     manifest = folder / "provenance.json"
@@ -301,13 +315,16 @@ def _is_tables(values: object) -> bool:
 def told_values(examples: Sequence[Example]) -> tuple[dict[str, dict[str, Value]], list[str]]:
     """:attr:`DataSet.values` and :attr:`DataSet.numeric_slots` by the values that slots of examples have.
 
-    A slot whose values are all numbers takes plain numbers.
+    A slot whose values are all numbers takes plain numbers. Raises UserError for words with two values.
     """
     values: dict[str, dict[str, Value]] = defaultdict(dict)
     for example in examples:
         for slot, words in zip(example.slots, example.slot_texts, strict=True):
-            if slot.value is not None:
-                values[slot.slot][words] = slot.value
+            if slot.value is not None and values[slot.slot].setdefault(words, slot.value) != slot.value:
+                raise UserError(
+                    f"slot {slot.slot!r}: {words!r} means {values[slot.slot][words]!r} and {slot.value!r} "
+                    f"({example.text!r}); give it one value"
+                )
     numeric = [slot for slot, table in values.items() if not any(isinstance(v, str) for v in table.values())]
     for name in numeric:
         values[name] = {words: value for words, value in values[name].items() if words != json.dumps(value)}
@@ -319,8 +336,8 @@ def _load_json(path: Path) -> dict[str, Any]:
         record = json.loads(_text(path))
     except json.JSONDecodeError as error:
         raise UserError(f"{path}:{error.lineno}: broken JSON ({error.msg})") from None
-    except RecursionError:
-        raise UserError(f"{path}: broken JSON (nested too deeply)") from None
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits; brackets within brackets
+        raise UserError(f"{path}: broken JSON ({error})") from None
     if not isinstance(record, dict):
         raise UserError(f"{path}: expected a JSON object")
     return record
@@ -335,10 +352,22 @@ def _text(path: Path) -> str:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
 
 
+class _Words(yaml.SafeLoader):
+    """Reads scalars as people mean them who write sentences: yes, no, on, off and dates are words, as in YAML 1.2."""
+
+
+_BOOL, _DATE = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:timestamp"
+_Words.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag not in (_BOOL, _DATE)]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Words.add_implicit_resolver(_BOOL, re.compile("^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+
+
 def _yaml(path: Path) -> dict[str, Any]:
     try:
-        document = yaml.safe_load(_text(path))
-    except yaml.YAMLError as error:
+        document = yaml.load(_text(path), _Words) or {}  # an empty file, or one of comments
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: broken YAML ({' '.join(str(error).split())})") from None
     if not isinstance(document, dict):
         raise UserError(f"{path}: expected a YAML mapping")
@@ -348,9 +377,15 @@ def _yaml(path: Path) -> dict[str, Any]:
 def _load_hassil(
     path: Path, documents: Sequence[tuple[Path, dict[str, Any]]], language: str, seed: int, size: int | None
 ) -> DataSet:
-    merged: dict[str, Any] = {"language": language, "intents": {}, "lists": {}, "expansion_rules": {}}
+    merged: dict[str, Any] = {"intents": {}, "lists": {}, "expansion_rules": {}, "skip_words": []}
     for file, document in documents:
-        merged["language"] = document.get("language", merged["language"])
+        spoken = document.get("language", merged.get("language", language))
+        if not is_text(spoken) or ("language" in document and merged.setdefault("language", spoken) != spoken):
+            raise UserError(f'{file}: "language:" must be one word, the same in all files of {path}, not {spoken!r}')
+        skip_words = document.get("skip_words") or []
+        if not isinstance(skip_words, list) or not all(map(is_text, skip_words)):
+            raise UserError(f'{file}: "skip_words:" must be a list of words')
+        merged["skip_words"] += skip_words
         for key in ("lists", "expansion_rules"):
             rules = document.get(key) or {}
             if not isinstance(rules, dict):
@@ -359,7 +394,10 @@ def _load_hassil(
         for intent, body in (document.get("intents") or {}).items():
             if not isinstance(body, dict) or not isinstance(body.get("data"), list):
                 raise UserError(f'{file}: intent {intent!r} needs a list "data:" with blocks of "sentences:"')
-            merged["intents"].setdefault(intent, {"data": []})["data"] += body["data"]
+            if not all(isinstance(b, dict) and isinstance(b.get("sentences"), list) for b in body["data"]):
+                raise UserError(f'{file}: intent {intent!r}: each block of "data:" needs a list "sentences:"')
+            merged["intents"].setdefault(str(intent), {"data": []})["data"] += body["data"]
+    merged.setdefault("language", language)
     made = home.generate_from(merged, path.name, seed, size)
     return DataSet(
         path.stem,
@@ -424,7 +462,7 @@ def _rasa_example(line: str, intent: str | None, file: Path) -> Example:
         words, short, long = match.groups()
         if short is not None:
             slot, _, shown = short.partition(":")
-            return words, slot, shown or None
+            return words, slot.strip(), shown.strip() or None
         try:
             record = json.loads(long)
             return words, record["entity"], record.get("value")
@@ -442,20 +480,24 @@ def _rasa_example(line: str, intent: str | None, file: Path) -> Example:
 
 
 def split_off(examples: Sequence[Example], seed: int) -> tuple[list[Example], list[Example]]:
-    """A seeded tenth for validation, no intent losing its last example or slot to it: (training,
-    validation)."""
+    """A seeded tenth for validation, no intent losing its last example or slot to it, and no sentence in both:
+    (training, validation)."""
     order = list(range(len(examples)))
     random.Random(f"{seed}/valid").shuffle(order)
+    copies: dict[str, list[int]] = defaultdict(list)
+    for index, example in enumerate(examples):
+        copies[example.text].append(index)
     left = Counter(label for example in examples for label in _labels(example))
     wanted = round(len(examples) * VALID_SHARE)
     chosen: set[int] = set()
     for index in order:
-        if len(chosen) == wanted:
+        if len(chosen) >= wanted:
             break
-        labels = Counter(_labels(examples[index]))
-        if all(left[label] > count for label, count in labels.items()):
+        alike = copies[examples[index].text]
+        labels = Counter(label for i in alike for label in _labels(examples[i]))
+        if index not in chosen and all(left[label] > count for label, count in labels.items()):
             left -= labels
-            chosen.add(index)
+            chosen.update(alike)
     train = [example for index, example in enumerate(examples) if index not in chosen]
     return train, [examples[index] for index in sorted(chosen)]
 
@@ -497,8 +539,16 @@ def _load_public(name: str, data_dir: Path | None, seed: int, cache_dir: Path) -
                 "each with seq.in, seq.out and label"
             )
         folder = _download(name, public, cache_dir)
-    parts = public.read(folder, seed)
-    train = parts.get("train", [])
+    try:
+        parts = {
+            part: [example_from_json(example_to_json(example)) for example in examples]
+            for part, examples in public.read(folder, seed).items()
+        }
+    except ValueError as error:
+        raise UserError(f"data set {name} in {folder}: {error}") from None
+    if "valid" not in parts:
+        parts["train"], parts["valid"] = split_off(parts.get("train", []), seed)
+    train = parts["train"]
     known = _known(train)
     valid = [example for example in parts.get("valid", []) if known.issuperset(_labels(example))]
     provenance = {
@@ -568,7 +618,7 @@ def _read_sequences(folder: Path, _seed: int) -> dict[str, list[Example]]:
 
 
 def _read_sequence_part(folder: Path) -> list[Example]:
-    columns = [_text(folder / name).splitlines() for name in ("seq.in", "seq.out", "label")]
+    columns = [_text(folder / name).rstrip().split("\n") for name in ("seq.in", "seq.out", "label")]
     if len({len(column) for column in columns}) != 1:
         raise UserError(f"{folder}: seq.in, seq.out and label have {', '.join(str(len(c)) for c in columns)} lines")
     examples = []
@@ -656,7 +706,9 @@ def _read_slurp(folder: Path, _seed: int) -> dict[str, list[Example]]:
         path = folder / f"{stem}.jsonl"
         if path.is_file():
             parts[part] = [
-                _slurp_example(line, path, number) for number, line in enumerate(_text(path).splitlines(), 1) if line
+                _slurp_example(line, path, number)
+                for number, line in enumerate(_text(path).split("\n"), 1)
+                if line.strip()
             ]
     return parts
 

@@ -90,6 +90,13 @@ def tags_of(example: Example, tokens: Sequence[Token], labels: Labels) -> list[i
     return tags
 
 
+def splits_a_word(example: Example, tokens: Sequence[Token]) -> bool:
+    """Whether a slot begins or ends inside a token."""
+    starts, ends = {t.start for t in tokens}, {t.end for t in tokens}
+    last = tokens[-1].end if tokens else 0
+    return any(s.end <= last and not (s.start in starts and s.end in ends) for s in example.slots)
+
+
 def encode(examples: Sequence[Example], labels: Labels, vocabulary: Vocabulary) -> Encoded:
     """The arrays of labelled sentences. Sentences without a word are left out.
 

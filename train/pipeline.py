@@ -20,7 +20,7 @@ from train import datasets
 from train.cost import CHIPS, Budget, Chip, Pricing, label_bytes
 from train.datasets import CACHE, DataSet
 from train.distillation import Paraphraser, lexical_targets, lexicon, soft_targets, unlabelled_text
-from train.encoding import Encoded, Vocabulary, encode, median_positions
+from train.encoding import Encoded, Vocabulary, encode, median_positions, splits_a_word
 from train.errors import UserError
 from train.examples import write_atomic
 from train.labels import Labels
@@ -77,6 +77,11 @@ def run(
         f"{data.name}: {len(train_data):,} sentences to train on, {len(valid_data):,} to watch; "
         f"{len(labels.intents)} intents in {sizes.classes} classes, {len(labels.slots)} slots"
     )
+    if split := sum(splits_a_word(e, vocabulary.words(e.text)[0]) for e in data.watched):
+        console.print(
+            f"{split:,} of {len(data.watched):,} sentences to watch have a slot that begins or ends inside a word, "
+            "as no answer's can: the agent's slots are whole words"
+        )
     price = pricing(data, labels, train_data, chip)
     prune = None
     if budget:
@@ -93,7 +98,7 @@ def run(
             lexical, soft = _distil(teacher, data, labels, vocabulary, preset, schedule, progress, console)
         student = Student(sizes, dropout=schedule.dropout, seed=schedule.seed)
         pieces = vocabulary.pieces()
-        told = (sizes, schedule, budget, labels, train_data, valid_data, pieces, lexical, soft)
+        told = (sizes, schedule, budget, price(sizes), labels, train_data, valid_data, pieces, lexical, soft)
         checkpoint = Checkpoint(out / CHECKPOINT, digest(told))
         if saved := checkpoint.load():
             console.print(f"an interrupted run is taken up after epoch {len(saved.epochs)}")

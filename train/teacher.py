@@ -66,7 +66,8 @@ class Teacher:
                 raise UserError(f"{folder / name} is missing; a teacher is a BERT checkpoint in Hugging Face's layout")
         self.folder, self.cache = folder, cache
         self.tokenizer: Any = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        self.tokenizer.no_truncation()
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        self.tokenizer.enable_truncation(int(config["max_position_embeddings"]))  # words beyond are none of a student's
         self.tokenizer.no_padding()
 
     @cached_property

@@ -351,7 +351,8 @@ def value_tables(templates: Iterable[Template], language: str) -> tuple[Values, 
                         table = tables[node.slot]
                         table[text] = text if value in (text, None) else table.get(text, value)
             elif isinstance(node, Range):
-                numbers[node.slot].update(n for n in node.numbers.get_numbers() if isinstance(n, int))
+                found = itertools.islice(node.numbers.get_numbers(), 10 * MAX_SPOKEN)
+                numbers[node.slot].update(n for n in found if isinstance(n, int))
                 numbers[node.slot].update(range(101))
     for slot, wanted in numbers.items():
         counted = {text: number for number in sorted(wanted) for text in spoken(number, language)}

@@ -166,6 +166,10 @@ def parse(document: Mapping[str, Any], source: str) -> list[Template]:
         for number, data in enumerate(intent.data):
             rules = {**intents.expansion_rules, **data.expansion_rules}
             lists = {**intents.slot_lists, **data.slot_lists}
+            if not isinstance(data.requires_context, Mapping) or not isinstance(data.slots, Mapping):
+                raise UserError(f'{source}: {intent.name}: "slots:" and "requires_context:" must be mappings')
+            if not all(isinstance(value, str | int | float) for value in data.slots.values()):
+                raise UserError(f'{source}: {intent.name}: a value in "slots:" must be a word or a number')
             domains = _domains(data.requires_context)
             try:
                 sentences = data.sentences
@@ -195,7 +199,7 @@ def _domains(context: Mapping[str, Any]) -> tuple[str, ...]:
     domains = context.get("domain", ())
     if isinstance(domains, Mapping):
         domains = domains.get("value", ())
-    return (domains,) if isinstance(domains, str) else tuple(domains)
+    return (domains,) if isinstance(domains, str) else tuple(domains or ())
 
 
 def compile_sentence(
