@@ -219,12 +219,14 @@ def _load_home(data_dir: Path | None, language: str, seed: int, size: int | None
     unlabelled: list[str] = []
     crowd: list[Example] = []
     people: list[Example] = []
+    seen: set[str] = set()
     sources = []
     if language == "en" and data_dir is not None:
         for name, intents in PUBLIC_INTENTS.items():
             if _local(name, data_dir) is not None:
                 outside = {*intents, None} if "oos" in intents else set(intents)
                 public = _load_public(name, data_dir, seed, data_dir)
+                seen.update(home.normal(example.text) for example in public.train)
                 for example in public.train:
                     known = _as_home_command(example, outside, language)
                     if known is None:
@@ -236,7 +238,8 @@ def _load_home(data_dir: Path | None, language: str, seed: int, size: int | None
                 people += [known for e in public.valid if (known := _as_home_command(e, outside, language))]
                 sources.append(f"{name} ({public.provenance['licence']})")
     made = home.generate(language, seed, size, foreign, ", ".join(sources), list(dict.fromkeys(crowd)))
-    seen = {home.normal(example.text) for part in made.parts.values() for example in part} if people else set()
+    if people:
+        seen.update(home.normal(example.text) for part in made.parts.values() for example in part)
     return DataSet(
         "home",
         language,
