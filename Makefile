@@ -49,7 +49,7 @@ agent: firmware
 	@$(RUN) -m host.demo $(OUT)
 
 test: .venv/installed
-	@for tool in qemu-system-riscv32:qemu-system-misc valgrind:valgrind clang:clang; do \
+	@for tool in qemu-system-riscv32:qemu-system-misc valgrind:valgrind clang:clang g++:g++; do \
 		command -v $${tool%:*} > /dev/null || echo "no $${tool%:*} (apt-get install $${tool#*:}): some tests are left out"; done
 	@$(RUN) -m pytest
 
