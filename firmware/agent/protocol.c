@@ -517,7 +517,7 @@ static fault receive(exchange *x) {
     return (fault){"long", "the line has more than 512 bytes"};
   }
   ub_view tail = x->text;
-  uint32_t crc;
+  uint32_t crc = 0;
   if (tail.length > CRC_BYTES) {
     tail.bytes += tail.length - CRC_BYTES;
     tail.length = CRC_BYTES;

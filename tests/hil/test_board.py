@@ -215,7 +215,7 @@ def test_another_agent(bench: Bench, record: Record) -> None:
     bench.client.reset()
     assert bench.client.info().crc == bundle_crc(other)
     with pytest.raises(AgentError, match="bundle"):
-        send_update(bench.client, other[:8] + struct.pack("<I", len(other)) + bytes(len(other) - 12))
+        send_update(bench.client, other[:16] + bytes(len(other) - 16))
     assert bench.client.info().crc == bundle_crc(other)
     send_update(bench.client, bench.bundle)
     assert bench.client.info().crc == bundle_crc(bench.bundle)
