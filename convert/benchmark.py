@@ -362,8 +362,7 @@ def run(
     if strange := sum(made_with != code for made_with in codes):
         console.print(
             f"{strange} of {len(codes)} models were made when train/, convert/, firmware/agent/ or packages were "
-            "not as they are now; "
-            f"to make them anew, delete {out}"
+            f"not as they are now; to make them anew, delete {out}"
         )
     return results
 

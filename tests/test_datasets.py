@@ -435,6 +435,12 @@ def test_mistakes_in_clinc150(content: str | None, tmp_path: Path) -> None:
         get("clinc150", tmp_path)
 
 
+def test_a_public_set_without_training(tmp_path: Path) -> None:
+    (tmp_path / "data_full.json").write_text('{"val": [["a", "b"]]}')
+    with pytest.raises(UserError, match="training is empty"):
+        get("clinc150", tmp_path)
+
+
 def test_download_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(datasets, "_fetch", lambda url, name: b"not what it should be")
     with pytest.raises(UserError, match="SHA-256"):

@@ -382,9 +382,12 @@ def _load_hassil(
 ) -> DataSet:
     merged: dict[str, Any] = {"intents": {}, "lists": {}, "expansion_rules": {}, "skip_words": []}
     for file, document in documents:
-        spoken = document.get("language", merged.get("language", language))
-        if not is_text(spoken) or ("language" in document and merged.setdefault("language", spoken) != spoken):
-            raise UserError(f'{file}: "language:" must be one word, the same in all files of {path}, not {spoken!r}')
+        if "language" in document:
+            spoken = document["language"]
+            if not is_text(spoken) or merged.setdefault("language", spoken) != spoken:
+                raise UserError(
+                    f'{file}: "language:" must be one word, the same in all files of {path}, not {spoken!r}'
+                )
         skip_words = document.get("skip_words") or []
         if not isinstance(skip_words, list) or not all(map(is_text, skip_words)):
             raise UserError(f'{file}: "skip_words:" must be a list of words')
@@ -524,8 +527,8 @@ class Public:
     """Paths below ``url``. Their SHA-256 are in checksums.sha256; that of a file which is not listed there is
     recorded at the first download, beside the cached file, and must be the same ever after (trust on first
     use)."""
-    read: Callable[[Path, int], dict[str, list[Example]]]
-    """Examples by part, from a folder that has the files; the second argument is the seed of a split."""
+    read: Callable[[Path], dict[str, list[Example]]]
+    """Examples by part, from a folder that has the files; without a part for validation, a tenth of training is."""
     probe: str
     """Pattern of a file that a local copy has."""
 
@@ -545,15 +548,14 @@ def _load_public(name: str, data_dir: Path | None, seed: int, cache_dir: Path) -
     try:
         parts = {
             part: [example_from_json(example_to_json(example)) for example in examples]
-            for part, examples in public.read(folder, seed).items()
+            for part, examples in public.read(folder).items()
         }
     except ValueError as error:
         raise UserError(f"data set {name} in {folder}: {error}") from None
-    if "valid" not in parts:
-        parts["train"], parts["valid"] = split_off(parts.get("train", []), seed)
-    train = parts["train"]
+    train = parts.get("train", [])
+    train, valid = (train, parts["valid"]) if "valid" in parts else split_off(train, seed)
     known = _known(train)
-    valid = [example for example in parts.get("valid", []) if known.issuperset(_labels(example))]
+    valid = [example for example in valid if known.issuperset(_labels(example))]
     provenance = {
         "data": name,
         "licence": public.licence,
@@ -610,7 +612,7 @@ def _fetch(url: str, name: str) -> bytes:
         ) from None
 
 
-def _read_sequences(folder: Path, _seed: int) -> dict[str, list[Example]]:
+def _read_sequences(folder: Path) -> dict[str, list[Example]]:
     """``part/seq.in`` (words), ``part/seq.out`` (BIO tags) and ``part/label``, a sentence a line."""
     parts = {}
     for part, names in (("train", ("train",)), ("valid", ("valid", "dev")), ("test", ("test",))):
@@ -655,9 +657,8 @@ def from_bio(words: Sequence[str], tags: Sequence[str], intent: str | None) -> E
 _HWU_SLOT = re.compile(r"\[\s*([^\]:]+?)\s*:\s*([^\]]*?)\s*\]")
 
 
-def _read_hwu64(folder: Path, seed: int) -> dict[str, list[Example]]:
-    """One CSV an intent, sentences as ``wake me at [time : five am]``; a tenth is split off for
-    validation."""
+def _read_hwu64(folder: Path) -> dict[str, list[Example]]:
+    """One CSV an intent, sentences as ``wake me at [time : five am]``; there is no part for validation."""
     parts = {}
     for part, names in (("train", ("train", "trainset")), ("test", ("test", "testset/csv", "testset"))):
         where = next((folder / name for name in names if any((folder / name).glob("*.csv"))), None)
@@ -670,8 +671,6 @@ def _read_hwu64(folder: Path, seed: int) -> dict[str, list[Example]]:
                 if example is not None:
                     examples.append(example)
         parts[part] = examples
-    if "train" in parts:
-        parts["train"], parts["valid"] = split_off(parts["train"], seed)
     return parts
 
 
@@ -683,7 +682,7 @@ def _hwu_example(row: Mapping[str, str | None], path: Path) -> Example | None:
     return Example(text, f"{scenario}_{intent}", slots) if text.strip() else None
 
 
-def _read_clinc150(folder: Path, _seed: int) -> dict[str, list[Example]]:
+def _read_clinc150(folder: Path) -> dict[str, list[Example]]:
     """``data_full.json``: lists of [text, intent]; out-of-scope sentences get no intent."""
     names = ("data_full.json", "data_full_train_val.json")
     path = next((p for name in names if (p := folder / name).is_file()), None)
@@ -702,7 +701,7 @@ def _read_clinc150(folder: Path, _seed: int) -> dict[str, list[Example]]:
     return parts
 
 
-def _read_slurp(folder: Path, _seed: int) -> dict[str, list[Example]]:
+def _read_slurp(folder: Path) -> dict[str, list[Example]]:
     """JSON lines with tokens and entity spans over tokens; the intent is scenario_action."""
     parts = {}
     for part, stem in (("train", "train"), ("valid", "devel"), ("test", "test")):
