@@ -91,13 +91,34 @@ def _words(examples: list[Example], slot: str) -> set[str]:
 def test_held_out_templates_are_not_in_training_but_their_labels_are() -> None:
     found = home.in_scope_templates("en")
     parts = home.hold_out(found, random.Random(1))
-    assert sum(map(len, parts.values())) == len(found)
-    assert len(parts["valid"]) == len(parts["test"]) == round(len(found) * home.HELD_OUT_TEMPLATES)
+    known = set(map(id, parts["train"]))
+    aside = {part: [t for t in parts[part] if id(t) not in known] for part in ("valid", "test")}
+    assert sum(map(len, aside.values())) + len(known) == len(found)
+    assert len(aside["valid"]) == len(aside["test"]) == round(len(found) * home.HELD_OUT_TEMPLATES)
+    assert {t.intent for part in ("valid", "test") for t in parts[part] if id(t) in known} == {"HassRespond"}
     trained = {(t.intent, t.implied, slot) for t in parts["train"] for slot in (t.slots or {None})}
-    for held in ("valid", "test"):
-        for template in parts[held]:
+    for held in aside.values():
+        for template in held:
             for slot in template.slots or {None}:
                 assert (template.intent, template.implied, slot) in trained
+
+
+def test_a_language_of_few_templates_has_all_intents_in_all_parts() -> None:
+    parts = home.hold_out(home.in_scope_templates("tr"), random.Random(1))
+    intents = {part: {template.intent for template in templates} for part, templates in parts.items()}
+    assert len(intents["train"]) > 5
+    assert intents["valid"] == intents["test"] == intents["train"]
+
+
+def test_names_that_people_say_are_not_held_out() -> None:
+    plain = home.generate("en", seed=1, size=8000)
+    ours = {text for text in lexicon.load("en")["test"].texts if " " in text}
+    name = max(ours & _words(plain.parts["test"], "name"))
+    slots = (Slot("name", 0, len(name)),)
+    crowd = [Example(f"{name} zumbrate {n}", "HassTurnOn", slots, (("domain", "light"),)) for n in range(100, 130)]
+    made = home.generate("en", seed=1, size=8000, crowd=crowd)
+    assert any("zumbrate" in e.text.lower() for e in made.parts["train"])
+    assert not [e.text for e in made.parts["test"] if name in e.slot_texts]
 
 
 def test_lexicon_parts_are_disjoint() -> None:

@@ -147,7 +147,13 @@ def _generate(
         part: {text for text in lexica[part].texts | _held_out_values(templates, part, name_lists) if " " in text}
         for part in HELD_OUT
     }
-    reserved: dict[Part, set[str]] = {"train": set.union(*held_out.values()), "valid": held_out["test"], "test": set()}
+    kept_back = set.union(*held_out.values())
+    said = kept_back.intersection(text for example in crowd for text in example.slot_texts)
+    reserved: dict[Part, set[str]] = {
+        "train": kept_back - said,
+        "valid": held_out["test"] | said,
+        "test": said,
+    }
     told = [example for example in told if reserved["train"].isdisjoint(example.slot_texts)]
     ours = [example for example in told if example.intent]
     near = [example.text for example in told if not example.intent]
@@ -246,7 +252,8 @@ def hold_out(templates: Sequence[Template], rng: random.Random) -> dict[Part, li
     Every block that shares a label and its slots keeps at least half of its templates in training, so no class and no
     slot is missing there; classes with several templates to spare get some in both parts first. A command's template is
     set aside only if each of its words and lists stands in two others of its intent that stay: new sentences of known
-    words, for that "quit" ends the mowing cannot be learned from sentences without it.
+    words, for that "quit" ends the mowing cannot be learned from sentences without it. Of an intent with too few to set
+    any aside all parts have the same templates, and only the words in them differ.
     """
     evidence = Counter((template.intent, use) for template in templates for use in template.words | template.lists)
     groups: dict[object, int] = Counter(_kin(template) for template in templates)
@@ -274,12 +281,13 @@ def hold_out(templates: Sequence[Template], rng: random.Random) -> dict[Part, li
                 held[part].append(index)
                 evidence.subtract(uses)
     train = [template for index, template in enumerate(templates) if index not in taken]
-    # where there are too few to set any aside, only the words in them differ
-    return {
-        "train": train,
-        "valid": [templates[index] for index in sorted(held["valid"])] or train,
-        "test": [templates[index] for index in sorted(held["test"])] or train,
-    }
+
+    def with_all_intents(part: Part) -> list[Template]:
+        chosen = [templates[index] for index in sorted(held[part])]
+        found = {template.intent for template in chosen}
+        return chosen + [template for template in train if template.intent not in found]
+
+    return {"train": train, "valid": with_all_intents("valid"), "test": with_all_intents("test")}
 
 
 def _kin(template: Template) -> tuple[object, ...]:
