@@ -120,17 +120,18 @@ def test_sections_beyond_the_end_are_refused(content: bytes, kind: int) -> None:
             Agent(with_crc(other))
 
 
-def test_control_characters_in_what_replies_carry_are_refused(content: bytes) -> None:
+def test_what_would_break_a_reply_is_refused(content: bytes) -> None:
     sections = read_sections(content)
     labels = ffi().from_buffer("ub_labels_header *", sections["labels"])
     values = ffi().from_buffer("ub_values_header *", sections["values"])
     implied = labels.implied + 4 * labels.classes
     (end,) = struct.unpack_from("<I", sections["labels"], implied - 4)
-    places = [("labels", implied, 0), ("labels", implied + end - 1, 0), ("values", values.pool, 1)]
+    names = [labels.intent_names + 4 * labels.intents, labels.slot_names + 4 * labels.slots]
+    places = [("labels", at, 0) for at in (implied, implied + end - 1, *names)] + [("values", values.pool, 1)]
     for name, at, first in places:
         other = bytearray(content)
         place = content.index(sections[name]) + at
-        for byte in (first, ord("\n"), 0x1F):
+        for byte in (first, ord("\n"), 0x1F, 0x80, 0xFF):  # control characters, and what is no UTF-8
             other[place] = byte
             with pytest.raises(UserError, match="refused"):
                 Agent(with_crc(other))

@@ -39,10 +39,13 @@ static bool words_lie(const uint8_t *words, uint32_t count, uint32_t step, uint3
   return true;
 }
 
-/* Replies carry the text as it is: a control character would break their line. `least`: 1 if NULs may end strings in it. */
-static bool fits_a_line(const uint8_t *text, uint32_t length, uint32_t least) {
-  for (uint32_t i = 0; i < length; i++)
-    if (text[i] - least < 0x20 - least) return false;
+/* Replies carry the text as it is: they are UTF-8, and a control character would break their line. `least`: 1 if NULs may
+ * end strings in it. */
+static bool fits_a_line(const uint8_t *text, size_t length, uint32_t least) {
+  for (size_t at = 0; at < length;) {
+    const uint32_t c = ub_code_point(text, length, &at);
+    if (c == UB_INVALID || c - least < 0x20 - least) return false;
+  }
   return true;
 }
 
@@ -75,13 +78,15 @@ static ub_status open_sections(ub_agent *agent, const uint8_t *bundle, size_t si
 
 static bool string_table_holds(const ub_view *section, uint32_t offset, uint32_t count) {
   if (!holds(section, offset, count, 4)) return false;
+  const uint32_t first = offset + 4 * count;
   uint32_t end = 0;
   for (uint32_t i = 0; i < count; i++) {
     const uint32_t next = ub_read_u32(section->bytes + offset, i);
-    if (next < end) return false;
+    if (next < end || !holds(section, first, next, 1)) return false;
+    if (!fits_a_line(section->bytes + first + end, next - end, 0)) return false;
     end = next;
   }
-  return holds(section, offset + 4 * count, end, 1);
+  return true;
 }
 
 static bool open_labels(ub_agent *agent) {
@@ -106,9 +111,7 @@ static bool open_labels(ub_agent *agent) {
     if (intent < least || (intent >= labels->intents && intent != UB_NONE)) return false;
     least = intent;
   }
-  const uint8_t *const implied = section->bytes + labels->implied;
-  return fits_a_line(implied + 4 * labels->classes, ub_read_u32(implied, labels->classes - 1u), 0) &&
-         words_lie(section->bytes + labels->probability, 256, 1, 0, 65536);
+  return words_lie(section->bytes + labels->probability, 256, 1, 0, 65536);
 }
 
 static bool open_values(ub_agent *agent) {

@@ -4,25 +4,22 @@
 
 /* ---- characters ---------------------------------------------------------------------------------------------- */
 
-#define INVALID 0xFFFFFFFFu
-
-/* Decodes the code point at text[*at] and moves *at behind it. INVALID for what RFC 3629 does not allow. */
-static uint32_t decode_utf8(const uint8_t *text, size_t length, size_t *at) {
+uint32_t ub_code_point(const uint8_t *text, size_t length, size_t *at) {
   const uint8_t lead = text[*at];
   if (lead < 0x80) {
     *at += 1;
     return lead;
   }
-  if (lead < 0xC2 || lead > 0xF4) return INVALID;
+  if (lead < 0xC2 || lead > 0xF4) return UB_INVALID;
   const uint32_t more = 1u + (lead >= 0xE0) + (lead >= 0xF0), least = 1u << (5 * more + 1);
   uint32_t code = lead & (0x3Fu >> more);
-  if (length - *at <= more) return INVALID;
+  if (length - *at <= more) return UB_INVALID;
   for (uint32_t i = 1; i <= more; i++) {
     const uint8_t next = text[*at + i];
-    if ((next & 0xC0u) != 0x80) return INVALID;
+    if ((next & 0xC0u) != 0x80) return UB_INVALID;
     code = code << 6 | (next & 0x3Fu);
   }
-  if (code < least || code > 0x10FFFF || (code >= 0xD800 && code <= 0xDFFF)) return INVALID;
+  if (code < least || code > 0x10FFFF || (code >= 0xD800 && code <= 0xDFFF)) return UB_INVALID;
   *at += more + 1;
   return code;
 }
@@ -111,8 +108,8 @@ static char_class classify(uint32_t c) {
 /* The class of the character at text[at], BREAK at the end. The text there must be valid. */
 static char_class class_at(const uint8_t *text, size_t length, size_t at) {
   if (at >= length) return BREAK;
-  const uint32_t code = decode_utf8(text, length, &at);
-  return code == INVALID ? BREAK : classify(fold(code));
+  const uint32_t code = ub_code_point(text, length, &at);
+  return code == UB_INVALID ? BREAK : classify(fold(code));
 }
 
 UB_SMALL int32_t ub_tokenize(const uint8_t *text, size_t length, ub_token *tokens, uint32_t max) {
@@ -124,8 +121,8 @@ UB_SMALL int32_t ub_tokenize(const uint8_t *text, size_t length, ub_token *token
   size_t at = 0, start;
   do {
     start = at;
-    const uint32_t raw = at < length ? decode_utf8(text, length, &at) : ' '; /* the end is a break */
-    if (raw == INVALID) return -1;
+    const uint32_t raw = at < length ? ub_code_point(text, length, &at) : ' '; /* the end is a break */
+    if (raw == UB_INVALID) return -1;
     const uint32_t c = fold(raw);
     char_class kind = classify(c);
     bool begins;
@@ -183,8 +180,8 @@ static __attribute__((noinline)) uint32_t hash_run(uint32_t kind, const uint32_t
 static uint32_t fold_token(const uint8_t *text, const ub_token *token, uint32_t *chars) {
   uint32_t count = 0;
   for (size_t at = token->start; at < token->end && count < UB_WORD_CHARS;) {
-    const uint32_t code = decode_utf8(text, token->end, &at);
-    if (code == INVALID) break;
+    const uint32_t code = ub_code_point(text, token->end, &at);
+    if (code == UB_INVALID) break;
     chars[count++] = fold(code);
   }
   return count;

@@ -19,6 +19,10 @@ typedef struct {
   uint16_t number;     /* 1: digits, with . , : between them and a sign before; 0: a word or symbol */
 } ub_token;
 
+/* Decodes the code point at text[*at], *at < length, and moves *at behind it. UB_INVALID for what RFC 3629 does not allow. */
+#define UB_INVALID 0xFFFFFFFFu
+uint32_t ub_code_point(const uint8_t *text, size_t length, size_t *at);
+
 /* Splits text into tokens. Returns their number, at most max + 1 (max + 1: there are more than max, and only the
  * first max are written), or -1 if the text is not valid UTF-8. Punctuation and spaces are no tokens. */
 int32_t ub_tokenize(const uint8_t *text, size_t length, ub_token *tokens, uint32_t max);
