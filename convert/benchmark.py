@@ -236,13 +236,13 @@ def make_teacher(data: DataSet, plan: Plan, seed: int, console: Console) -> list
 
 def make_student(step: str, data: DataSet, plan: Plan, seed: int, folder: Path, console: Console) -> list[Model]:
     """Trains a student, converts it, and measures it with nothing rounded and on the firmware."""
-    lesson = plan.preset.distillation
-    if plan.soft_labels is not None or plan.labels_per_intent is not None:
-        lesson = replace(lesson, sentences=plan.soft_labels or len(data.unlabelled))
+    asked = plan.soft_labels
+    if asked is None and plan.labels_per_intent is not None:
+        asked = len(data.unlabelled)
     pipeline.run(
         replace(data, test=[]),  # what is measured in the end has no business there
         folder,
-        preset=replace(plan.preset, distillation=lesson),
+        preset=plan.preset.asking(asked, generated=data.generated),
         schedule=Schedule.of(plan.preset, plan.epochs, seed),
         console=console,
         teacher=None if step == "labels" else plan.teacher,
@@ -313,10 +313,11 @@ def run(
     """
     checkpoint, code = Teacher(plan.teacher, datasets.CACHE).digest, pipeline.digest(_sources())
     told = "".join(json.dumps(example_to_json(e)) for e in (*data.train, *data.valid, *data.test))
-    told += "\0".join(data.unlabelled)
+    unlabelled = "\0".join(data.unlabelled)
 
     def folder_of(step: str, seed: int) -> Path:
-        key = hashlib.sha256((json.dumps(plan.settings(step, checkpoint), default=str) + told).encode())
+        settings = json.dumps(plan.settings(step, checkpoint), default=str)
+        key = hashlib.sha256((settings + told + (unlabelled if step in ("distilled", "pruned") else "")).encode())
         return out / f"{step}-{seed}-{key.hexdigest()[:8]}"
 
     positions = positions_of([e.text for e in data.test or data.valid])

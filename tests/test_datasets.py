@@ -325,7 +325,7 @@ def test_a_rasa_project(tmp_path: Path) -> None:
     """With files in which all is commented out."""
     (tmp_path / "nlu.yml").write_text(RASA)
     (tmp_path / "endpoints.yml").write_text("# nothing\n")
-    assert len(get(str(tmp_path)).train) == 3
+    assert len(get(str(tmp_path)).train) == 4
 
 
 RASA = """
@@ -335,6 +335,7 @@ nlu:
   examples: |
     - bring me [two](count:2) [pizzas](dish)
     - a [soup]{"entity": "dish", "value": "soup of the day"} please
+    - [tea]{"entity": "drink", "role": "before"} then [ale]{"entity": "drink", "role": "after", "group": "1"}
 - intent: out_of_scope
   examples: |
     - who are you
@@ -351,6 +352,7 @@ def test_rasa_file(tmp_path: Path) -> None:
     by_text = {example.text: example for example in made.train + made.valid}
     assert by_text["bring me two pizzas"].slots == (Slot("count", 9, 12, "2"), Slot("dish", 13, 19, "pizza"))
     assert by_text["a soup please"].slots == (Slot("dish", 2, 6, "soup of the day"),)
+    assert by_text["tea then ale"].slots == (Slot("drink.before", 0, 3), Slot("drink.after.1", 9, 12))
     assert by_text["who are you"].intent is None
     assert get(str(tmp_path)).train == made.train
 

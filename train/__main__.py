@@ -6,7 +6,6 @@ import argparse
 import json
 import os
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -108,10 +107,7 @@ def main(arguments: list[str] | None = None) -> int:
     for part in ("valid", "test"):
         if known := sum(example.text in known_texts for example in getattr(data, part)):
             console.print(f"{known:,} of {len(getattr(data, part)):,} sentences of {part} stand in training, too")
-    soft_labels = 0 if data.generated else preset.distillation.sentences
-    if options.soft_labels is not None:
-        soft_labels = options.soft_labels
-    preset = replace(preset, distillation=replace(preset.distillation, sentences=soft_labels))
+    preset = preset.asking(options.soft_labels, generated=data.generated)
     with native_silence():
         from train.pipeline import run
         from train.teacher import default_folder
@@ -125,7 +121,7 @@ def main(arguments: list[str] | None = None) -> int:
         raise UserError("--soft-labels needs a teacher of the data's language: give one with --teacher PATH")
     if options.what == "search" and budget:
         return _search(options, data, budget, teacher, out, console)
-    if teacher and soft_labels and not data.generated:
+    if teacher and preset.distillation.sentences and not data.generated:
         data = datasets.with_public_text(data, options.data_dir, cache_dir=datasets.CACHE, say=console.print)
     epochs = options.epochs or preset.epochs(len(data.train))
     schedule = Schedule.of(preset, epochs, options.seed)

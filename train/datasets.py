@@ -38,8 +38,7 @@ from train.examples import (
     Example,
     Slot,
     Value,
-    example_from_json,
-    example_to_json,
+    checked,
     is_text,
     is_value,
     read_jsonl,
@@ -421,8 +420,10 @@ _RASA_ENTITY = re.compile(r"\[([^\]]+)\](?:\(([^)]+)\)|(\{[^}]*\}))")
 
 
 def _load_rasa(path: Path, documents: Sequence[tuple[Path, dict[str, Any]]], language: str, seed: int) -> DataSet:
-    """Rasa 2 and 3 NLU data: intents with ``[words](entity:value)`` or ``[words]{"entity": …}``, and
-    synonyms."""
+    """Rasa 2 and 3 NLU data: intents with ``[words](entity:value)`` or ``[words]{"entity": …}``, and synonyms.
+
+    An entity's role and group are part of its slot's name: ``city.departure``.
+    """
     examples: list[Example] = []
     synonyms: dict[str, str] = {}
     for file, document in documents:
@@ -471,7 +472,8 @@ def _rasa_example(line: str, intent: str | None, file: Path) -> Example:
             return words, slot.strip(), shown.strip() or None
         try:
             record = json.loads(long)
-            return words, record["entity"], record.get("value")
+            name = ".".join(record[key] for key in ("entity", "role", "group") if key == "entity" or record.get(key))
+            return words, name, record.get("value")
         except (json.JSONDecodeError, KeyError, TypeError):
             raise UserError(f'{file}: {line!r}: expected {{"entity": "name", …}} after [words]') from None
 
@@ -480,7 +482,7 @@ def _rasa_example(line: str, intent: str | None, file: Path) -> Example:
         raise UserError(f"{file}: an example of intent {intent!r} is empty")
     example = Example(text, intent, slots if intent else ())
     try:
-        return example_from_json(example_to_json(example))
+        return checked(example)
     except ValueError as error:
         raise UserError(f"{file}: {line!r}: {error}") from None
 
@@ -546,10 +548,7 @@ def _load_public(name: str, data_dir: Path | None, seed: int, cache_dir: Path) -
             )
         folder = _download(name, public, cache_dir)
     try:
-        parts = {
-            part: [example_from_json(example_to_json(example)) for example in examples]
-            for part, examples in public.read(folder).items()
-        }
+        parts = {part: [checked(example) for example in examples] for part, examples in public.read(folder).items()}
     except ValueError as error:
         raise UserError(f"data set {name} in {folder}: {error}") from None
     train = parts.get("train", [])

@@ -158,6 +158,11 @@ def example_to_json(example: Example) -> dict[str, Any]:
     return record
 
 
+def checked(example: Example) -> Example:
+    """The example, its slots in order; raises ValueError as :func:`example_from_json` does."""
+    return example_from_json(example_to_json(example))
+
+
 def example_from_json(record: object) -> Example:
     """Check one JSON object and make the example of it.
 

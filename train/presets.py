@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 
@@ -64,6 +64,12 @@ class Preset:
     it is right on 90.6% of the commands that it was trained on, and on fewer of people's, by five in a hundred."""
     distillation: Distillation = Distillation()
     tuning: Tuning = Tuning()
+
+    def asking(self, sentences: int | None, *, generated: bool) -> Preset:
+        """With so many sentences for the teacher to label; ``None``: its own number, but none for generated data."""
+        if sentences is None:
+            sentences = 0 if generated else self.distillation.sentences
+        return replace(self, distillation=replace(self.distillation, sentences=sentences))
 
     def epochs(self, sentences: int) -> int:
         """Passes over so many training sentences; at most 60, for little data is soon known by heart."""
