@@ -16,7 +16,7 @@ from convert.flatbuffer import Encoder, Layer, Matrix, Sum, pack_nibbles, read_e
 from train.agentlib import constants, ffi, phrase_hash
 from train.errors import UserError
 from train.examples import Value
-from train.labels import Labels
+from train.labels import Implied, Labels
 
 ALIGNMENT = 16
 
@@ -64,6 +64,10 @@ class Calibration:
     """How much a class's likeliest tags count beside its own logit, 0 … 1."""
 
 
+def _implied_json(implied: Implied) -> str:
+    return json.dumps(dict(implied), separators=(",", ":"), ensure_ascii=False) if implied else ""
+
+
 def labels_section(
     labels: Labels, numeric_slots: Sequence[str], scales: tuple[float, float], calibration: Calibration
 ) -> bytes:
@@ -82,7 +86,7 @@ def labels_section(
         tag_weight=min(0xFFFF, round(calibration.tag_weight * tag_scale / class_scale * 256)),
         intent_names=section.strings(labels.intents),
         slot_names=section.strings(labels.slots),
-        implied=section.strings([json.dumps(dict(i), separators=(",", ":")) if i else "" for _, i in labels.classes]),
+        implied=section.strings([_implied_json(i) for _, i in labels.classes]),
         class_intent=section.array([none if i is None else i for i, _ in labels.classes], "<u2"),
         slot_masks=section.place(b"".join(labels.masks)),
         numeric_mask=section.place(labels.bits(i for i, slot in enumerate(labels.slots) if slot in numeric_slots)),

@@ -17,7 +17,7 @@ from ai_edge_litert import schema_py_generated as schema
 from test_engine import one_operator
 
 from convert.__main__ import main
-from convert.bundle import SECTION_NAMES, read_manifest, read_sections
+from convert.bundle import SECTION_NAMES, Golden, assemble, golden_section, read_manifest, read_sections
 from convert.calibration import Scored, best_intents, calibrate, fit_temperature, tag_shortfalls
 from convert.fixed_point import product_scale, quantize_multiplier, requantize
 from convert.flatbuffer import OPERATORS, convert, operator_names, pack_nibbles, read_encoder, unpack_nibbles
@@ -137,6 +137,29 @@ def test_what_would_break_a_reply_is_refused(content: bytes) -> None:
                 Agent(with_crc(other))
         other[place] = ord(" ")
         assert Agent(with_crc(other)).failed_golden() is None
+
+
+def test_a_selftest_that_would_take_too_long_is_refused(content: bytes) -> None:
+    sections = read_sections(content)
+    del sections["manifest"], sections["encoder"]
+    one = Golden("on", np.zeros((2, 2), np.int8), np.zeros(1, np.int8), np.zeros((1, 1), np.int8))
+    most = constants()["UB_MAX_GOLDEN"]
+    Agent(assemble({}, **{**sections, "golden": golden_section([one] * most)}))
+    with pytest.raises(UserError, match="refused"):
+        Agent(assemble({}, **{**sections, "golden": golden_section([one] * (most + 1))}))
+
+
+def test_a_value_in_the_middle_of_a_character_is_refused(content: bytes) -> None:
+    sections = read_sections(content)
+    values = ffi().from_buffer("ub_values_header *", sections["values"])
+    place = content.index(sections["values"]) + values.pool
+    other = bytearray(content)
+    other[place : place + 2] = "é".encode()
+    assert Agent(with_crc(other)).failed_golden() is None
+    text = content.index(sections["values"]) + values.entries + ffi().offsetof("ub_value", "text")
+    struct.pack_into("<I", other, text, 1)
+    with pytest.raises(UserError, match="refused"):
+        Agent(with_crc(other))
 
 
 def test_a_changed_weight_fails_the_selftest(content: bytes) -> None:

@@ -217,6 +217,15 @@ def test_best_tags_are_the_likeliest_legal_ones(legal: int, needed: int, words: 
         assert total == likeliest or needed
 
 
+def test_needs_are_dropped_where_decoding_would_take_too_long() -> None:
+    def needs(classes: int) -> int:
+        told = ((i, n) for i in range(classes) for n in range(98))
+        return len(Labels.of(Example(f"{i} {n}", f"{i}", (Slot(f"s{i % 120}", 0, 1),)) for i, n in told).needed[0])
+
+    assert needs(270) == 1
+    assert needs(280) == 0
+
+
 def test_a_needed_slot_begins_where_that_costs_least() -> None:
     logits = np.array([[9, 0, 0, 5, 0], [9, 0, 0, 7, 9], [9, 0, 0, 1, 8]], np.int8)  # O, B-0, I-0, B-1, I-1
     assert best_tags(logits, bytes([3, 0]))[0].tolist() == [0, 0, 0]

@@ -27,6 +27,7 @@ AGENT = ROOT / "firmware" / "agent"
 MONOCYPHER = ROOT / "firmware" / "monocypher" / "monocypher.c"
 BLOCK, CHUNK = 4096, 256
 ENCODER, FLATBUFFER = 4, 7
+SLOT_BYTES = 512 * 1024
 ALWAYS = 2**63
 
 Agents = tuple[bytes, bytes, bytes]
@@ -38,6 +39,7 @@ void flash_flip(uint32_t slot, uint32_t offset, uint8_t bits);
 void flash_break(int how);
 uint32_t flash_dirty(void);
 uint64_t flash_steps(void);
+uint8_t *flash_content(uint32_t slot);
 void firmware(const uint8_t *bundle, size_t size);
 uint32_t power_up(uint64_t budget);
 void give_memory(uint32_t bytes);
@@ -340,6 +342,8 @@ def test_only_what_is_signed_with_the_key_is_taken(agents: Agents, tmp_path: Pat
     good = signed(agents[1], key)
     assert signed(good, key) == good
     forged = [
+        b"x",
+        bytes(3000),  # no bundle: nothing but the signature is looked at before it is found good
         agents[1],
         signed(agents[1], ed25519.Ed25519PrivateKey.generate()),
         agents[2] + good[len(agents[1]) :],
@@ -356,6 +360,16 @@ def test_only_what_is_signed_with_the_key_is_taken(agents: Agents, tmp_path: Pat
         other = sealed(agents[0] + bytes(size))
         assert device.transfer(signed(other, key)) == "ok"
         assert device.c.running() == identity(other)
+
+
+def test_what_ran_without_the_key_does_not_run_with_it(device: Device, agents: Agents, tmp_path: Path) -> None:
+    assert device.transfer(agents[1]) == "ok"
+    keyed = Device(compile_device(tmp_path, "utterbit_update_keyed", f'-DUB_PUBLIC_KEY="{RFC_PUBLIC}"'), agents[0])
+    for slot in (0, 1):
+        flash = device.ffi.buffer(device.c.flash_content(slot), SLOT_BYTES)
+        keyed.ffi.memmove(keyed.c.flash_content(slot), flash, SLOT_BYTES)
+    assert keyed.power_up() == identity(agents[0])
+    assert device.power_up() == identity(agents[1])
 
 
 def test_firmware_without_a_key_takes_signed_ones_too(device: Device, agents: Agents) -> None:
@@ -500,6 +514,16 @@ def test_native_names_a_flash_that_cannot_be_used(native_program: Path, bundle: 
     done = subprocess.run([native_program, "--flash", missing], input=line, capture_output=True, check=False)
     assert done.returncode == 2
     assert str(missing).encode() in done.stderr
+
+
+def test_native_ends_where_nobody_listens(native_program: Path) -> None:
+    with subprocess.Popen([native_program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdout.close()
+        process.stdin.write(b"/info\n")
+        process.stdin.close()
+        assert process.wait(10) == 1
 
 
 def test_native_without_a_flash_refuses(native_program: Path) -> None:

@@ -54,6 +54,7 @@ void flash_new(void) {
   broken = 0;
 }
 void flash_flip(uint32_t slot, uint32_t offset, uint8_t bits) { flash[slot][offset] ^= bits; }
+uint8_t *flash_content(uint32_t slot) { return flash[slot]; }
 void flash_break(int how) { broken = how; }
 uint32_t flash_dirty(void) { return dirty_programs; }
 uint64_t flash_steps(void) { return steps; }

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from train.agentlib import constants
 from train.errors import UserError
 from train.examples import Example
 
@@ -39,7 +40,8 @@ class Labels:
     legal: tuple[tuple[int, ...], ...]
     """Per class, the slots that it was seen with."""
     needed: tuple[tuple[int, ...], ...]
-    """Per class, the slots that it has in all sentences but a few (:data:`MOST_WITHOUT`)."""
+    """Per class, the slots that it has in all sentences but a few (:data:`MOST_WITHOUT`); none where there are so many
+    classes and slots that it would take the firmware too long."""
     single: tuple[int, ...]
     """Slots that no sentence has twice."""
 
@@ -72,6 +74,8 @@ class Labels:
             tuple(s for s in legal[c] if (n - seen[c][s] + 1) / (n + 2) <= MOST_WITHOUT)
             for c, n in sorted(sentences.items())
         )
+        if (len(classes) + sum(map(len, needed))) * len(slots) > constants()["UB_MAX_SEARCH"]:
+            needed = tuple(() for _ in classes)  # the firmware would take too long
         return cls(tuple(intents), tuple(slots), tuple(classes), legal, needed, single)
 
     @property

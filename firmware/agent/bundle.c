@@ -89,6 +89,16 @@ static bool string_table_holds(const ub_view *section, uint32_t offset, uint32_t
   return true;
 }
 
+/* How long decoding may look for the best class and tags. */
+static bool search_ends(const ub_view *section, const ub_labels_header *labels, uint32_t mask_bytes) {
+  uint32_t searches = labels->classes;
+  for (uint32_t i = 0; i < labels->classes; i++) {
+    const uint8_t *const needed = section->bytes + labels->slot_masks + (2 * i + 1) * mask_bytes;
+    for (uint32_t slot = 0; slot < labels->slots; slot++) searches += needed[slot / 8] >> slot % 8 & 1;
+  }
+  return searches * labels->slots <= UB_MAX_SEARCH;
+}
+
 static bool open_labels(ub_agent *agent) {
   const ub_view *const section = &agent->sections[UB_LABELS];
   ub_labels_header *const labels = &agent->labels;
@@ -103,7 +113,7 @@ static bool open_labels(ub_agent *agent) {
       !holds(section, labels->class_intent, labels->classes, 2) ||
       !holds(section, labels->slot_masks, 2 * labels->classes * mask_bytes, 1) ||
       !holds(section, labels->numeric_mask, mask_bytes, 1) || !holds(section, labels->single_mask, mask_bytes, 1) ||
-      !holds(section, labels->probability, 256, 4))
+      !holds(section, labels->probability, 256, 4) || !search_ends(section, labels, mask_bytes))
     return false;
   uint32_t least = 0;
   for (uint32_t i = 0; i < labels->classes; i++) {
@@ -125,8 +135,11 @@ static bool open_values(ub_agent *agent) {
   const uint8_t *const pool = section->bytes + values->pool;
   if (values->pool_length == 0 || pool[values->pool_length - 1] != 0 || !fits_a_line(pool, values->pool_length, 1))
     return false;
-  return words_lie(section->bytes + values->entries + offsetof(ub_value, text), values->count, 2, 0,
-                   values->pool_length - 1);
+  for (uint32_t i = 0; i < values->count; i++) {
+    const uint32_t text = ub_read_u32(section->bytes + values->entries, 2 * i + offsetof(ub_value, text) / 4);
+    if (text >= values->pool_length || (pool[text] & 0xC0) == 0x80) return false; /* in the middle of a character */
+  }
+  return true;
 }
 
 /* ---- encoder ------------------------------------------------------------------------------------------------- */
@@ -214,7 +227,7 @@ static bool open_features(ub_agent *agent) {
 static bool golden_holds(const ub_agent *agent) {
   const ub_view *const section = &agent->sections[UB_GOLDEN];
   ub_golden_header header;
-  if (!read_header(section, &header, sizeof header) ||
+  if (!read_header(section, &header, sizeof header) || header.count > UB_MAX_GOLDEN ||
       !holds(section, header.entries, header.count, sizeof(ub_golden)))
     return false;
   for (uint32_t i = 0; i < header.count; i++) {

@@ -98,19 +98,26 @@ static bool decode_key(const char *digits, uint8_t key[32]) {
   return true;
 }
 
-bool ub_is_signed(const uint8_t *file, uint32_t bytes, uint32_t bundle, const char *key) {
+_Static_assert(sizeof UB_PUBLIC_KEY - 1 == 64, "UB_PUBLIC_KEY is not 64 hexadecimal digits");
+
+bool ub_is_signed(const uint8_t *file, uint32_t bytes, const char *key, void (*alive)(void *context), void *context) {
+  enum { BITE = 65536 };
   const size_t magic = sizeof UB_SIGNATURE_MAGIC - 1;
   uint8_t public_key[32] = {0}, signature[64], digest[64], scalar[32];
-  if (bundle > bytes || bytes - bundle != UB_SIGNATURE_BYTES || memcmp(file + bundle, UB_SIGNATURE_MAGIC, magic) != 0 ||
-      !decode_key(key, public_key))
-    return false;
-  memcpy(signature, file + bundle + magic, sizeof signature);
+  if (bytes < UB_SIGNATURE_BYTES) return false;
+  const uint32_t told = bytes - UB_SIGNATURE_BYTES;
+  if (memcmp(file + told, UB_SIGNATURE_MAGIC, magic) != 0 || !decode_key(key, public_key)) return false;
+  memcpy(signature, file + told + magic, sizeof signature);
   sha512 hash = {.state = {
     0x6A09E667F3BCC908, 0xBB67AE8584CAA73B, 0x3C6EF372FE94F82B, 0xA54FF53A5F1D36F1,
     0x510E527FADE682D1, 0x9B05688C2B3E6C1F, 0x1F83D9ABFB41BD6B, 0x5BE0CD19137E2179}};
   absorb(&hash, signature, 32);
   absorb(&hash, public_key, sizeof public_key);
-  absorb(&hash, file, bundle);
+  for (uint32_t at = 0; at < told; at += BITE) {
+    if (alive != NULL) alive(context);
+    absorb(&hash, file + at, told - at < BITE ? told - at : BITE);
+  }
+  if (alive != NULL) alive(context);
   finish(&hash, digest);
   crypto_eddsa_reduce(scalar, digest);
   return crypto_eddsa_check_equation(signature, public_key, scalar) == 0;

@@ -9,7 +9,8 @@
 #define UB_SIGNATURE_MAGIC "UTTSIGN1"
 #define UB_SIGNATURE_BYTES 72
 
-/* Whether the file is a bundle of `bundle` bytes and a signature of those by the key in 64 hexadecimal digits. */
-bool ub_is_signed(const uint8_t *file, uint32_t bytes, uint32_t bundle, const char *key);
+/* Whether the last UB_SIGNATURE_BYTES of the file are a signature of all that stands before, by the key in 64 hexadecimal
+ * digits. Nothing else of the file is looked at. `alive`, or NULL, is called now and then, for that takes a while. */
+bool ub_is_signed(const uint8_t *file, uint32_t bytes, const char *key, void (*alive)(void *context), void *context);
 
 #endif

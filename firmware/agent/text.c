@@ -230,6 +230,7 @@ UB_SMALL uint32_t ub_phrase_hash(const uint8_t *text, const ub_token *tokens, ui
 UB_SMALL bool ub_number_json(const uint8_t *text, const ub_token *token, char out[UB_NUMBER_CHARS]) {
   uint32_t chars[UB_WORD_CHARS];
   const uint32_t length = fold_token(text, token, chars);
+  if (length == UB_WORD_CHARS) return false; /* there may be more */
   uint32_t at = 0, used = 0, digits = 0, decimals = 0;
   bool point = false;
   if (at < length && chars[at] == '-') out[used++] = (char)chars[at++];

@@ -116,6 +116,9 @@ UB_SMALL ub_status ub_update_start(ub_update *update, const ub_storage *storage,
     run(update, &update->agents[0]);
     update->built_in = update->agents[0].crc32;
   }
+#ifdef UB_PUBLIC_KEY /* what was activated without this key does not count either */
+  update->built_in = ub_crc32(update->built_in, UB_PUBLIC_KEY, sizeof UB_PUBLIC_KEY - 1);
+#endif
   if (storage == NULL) return opened;
 
   slot_record records[2];
@@ -177,12 +180,11 @@ UB_SMALL ub_update_status ub_update_data(ub_update *update, uint32_t offset, con
 static ub_update_status accept(ub_update *update, ub_agent *candidate, void (*alive)(void *context), void *context) {
   const uint8_t *file = content(update, update->target);
   if (ub_crc32(0, file, update->bytes) != update->crc32) return UB_UPDATE_CHECKSUM;
+#ifdef UB_PUBLIC_KEY /* before anything reads the file */
+  if (!ub_is_signed(file, update->bytes, UB_PUBLIC_KEY, alive, context)) return UB_UPDATE_SIGNATURE;
+#endif
   update->refused = ub_open(candidate, file, update->bytes, update->arena);
   if (update->refused != UB_OK) return UB_UPDATE_BUNDLE;
-#ifdef UB_PUBLIC_KEY
-  if (alive != NULL) alive(context);
-  if (!ub_is_signed(file, update->bytes, candidate->length, UB_PUBLIC_KEY)) return UB_UPDATE_SIGNATURE;
-#endif
   const uint32_t golden = ub_golden_count(candidate);
   if (golden == 0) return UB_UPDATE_SELFTEST;
   for (uint32_t i = 0; i < golden; i++) {

@@ -8,7 +8,7 @@
 #define PORT UART_NUM_0
 #define RECEIVE_BYTES 2048 /* four requests */
 #define SEND_BYTES 2048    /* a reply, so that the agent need not wait for the line */
-#define EVENTS 32          /* more than come while the agent answers a line */
+#define EVENTS 32          /* if they do not do, one of lost bytes may be among those that the driver drops */
 
 static QueueHandle_t events;
 
@@ -21,6 +21,7 @@ static size_t read_some(uint8_t *bytes, size_t size, bool *lost) {
   TickType_t patience = 0;
   for (;;) {
     uart_event_t event;
+    *lost = *lost || uxQueueSpacesAvailable(events) == 0;
     for (; xQueueReceive(events, &event, patience); patience = 0) {
       *lost = *lost || event.type == UART_FIFO_OVF;
     }

@@ -216,6 +216,7 @@ int main(int count, char **arguments) {
     load_flash();
   }
 
+  signal(SIGPIPE, SIG_IGN); /* write() tells that the output is gone */
   wire_reset_button(arguments);
   start = microseconds(NULL);
   const ub_status opened = ub_update_start(&update, flash_path != NULL ? &storage : NULL, bundle, size, &arena);

@@ -29,11 +29,11 @@ static uint64_t microseconds(void *context) {
 size_t board_receive(uint8_t bytes[BOARD_RECEIVE_BYTES], bool *lost) {
   size_t length = 0;
   uint8_t status = UART_LINE_STATUS;
-  while (length < BOARD_RECEIVE_BYTES && (status & UART_RECEIVED)) {
-    bytes[length++] = UART_DATA;
+  for (; length < BOARD_RECEIVE_BYTES && (status & UART_RECEIVED); status = UART_LINE_STATUS) {
     *lost = *lost || (status & UART_OVERRUN);
-    status = UART_LINE_STATUS;
+    bytes[length++] = UART_DATA;
   }
+  *lost = *lost || (status & UART_OVERRUN);
   return length;
 }
 
