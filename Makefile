@@ -33,6 +33,10 @@ SUPPORTED := import sys, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (
 PYTHON := $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	"$$p" -c '$(SUPPORTED)' 2>/dev/null && echo "$$p" && break; done)
 
+ifneq (,$(word 2,$(DATA)))
+$(error DATA='$(DATA)': make takes no path with spaces; python -m train --data does)
+endif
+
 OUT := build/$(notdir $(abspath $(DATA)))$(if $(filter-out en,$(LANGUAGE)),-$(LANGUAGE))
 RECIPE := --data $(DATA) --language $(LANGUAGE) --seed $(SEED) --preset $(PRESET)$(if $(DATA_DIR), --data-dir $(DATA_DIR))
 EXTRAS := train,teacher,convert,firmware,dev

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from convert.options import Options
-from train.command_line import reporting, share
+from train.command_line import HelpFormatter, reporting, share
 from train.quiet import native_silence
 
 
@@ -21,7 +21,7 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m convert",
         description="Makes FOLDER's student an agent bundle: python -m convert build/home",
         epilog="python -m convert sign: signs a bundle",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     top.add_argument("folder", type=Path, metavar="FOLDER", help="what python -m train wrote")
     top.add_argument("--name", help="the agent's name, up to 32 of A-Z a-z 0-9 . _ - (default: DATA-LANGUAGE)")
@@ -78,7 +78,7 @@ def show(metrics: dict[str, Any], console: Console) -> None:
         "others accepted": outside["accepted"] / outside["n"] if outside["n"] else None,
     }
     known = ", ".join(f"{title} {share:.1%}" for title, share in shares.items() if share is not None)
-    console.print(f"as the firmware answers: {known}")
+    console.print(f"as the firmware answers, of commands: {known}")
     console.print("operators: " + ", ".join(f"{count} {name}" for name, count in sorted(metrics["operators"].items())))
     console.print("bytes: " + ", ".join(f"{name} {size:,}" for name, size in metrics["bytes"].items()))
     console.print(f"arena: {arena['firmware']:,} bytes in the firmware, {arena['tflite_micro']:,} in TFLite Micro")

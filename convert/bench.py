@@ -28,23 +28,26 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from convert.bundle import (
-    Calibration,
-    assemble,
-    features_section,
-    golden_section,
-    labels_section,
-    locate_sections,
-    read_sections,
-    values_section,
-)
-from convert.reference import Reference
-from convert.report import ENCODER, bench_picture
 from train.agentlib import SOURCES, Agent
 from train.command_line import reporting, whole
 from train.errors import UserError
 from train.examples import read_jsonl, write_atomic
 from train.labels import Labels
+from train.quiet import native_silence
+
+with native_silence():
+    from convert.bundle import (
+        Calibration,
+        assemble,
+        features_section,
+        golden_section,
+        labels_section,
+        locate_sections,
+        read_sections,
+        values_section,
+    )
+    from convert.reference import Reference
+    from convert.report import ENCODER, bench_picture
 
 POSITIONS = (1, 4, 8, 16, 24, 32)
 SENTENCE = "turn on the light in the living room"

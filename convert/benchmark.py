@@ -34,7 +34,7 @@ from convert import report
 from convert.options import Options
 from convert.results import RESULTS, STEPS, Model, Results, effects_table, markdown, table
 from train import datasets
-from train.command_line import reporting, share, whole
+from train.command_line import HelpFormatter, reporting, share, whole
 from train.cost import CHIPS, Budget, weight_bytes
 from train.datasets import DataSet
 from train.errors import UserError
@@ -403,7 +403,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="python -m convert.benchmark",
         description="What each step of compression gives and costs: python -m convert.benchmark --data snips",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     top.add_argument("--data", default="snips", metavar="NAME|PATH", help="as in python -m train")
     top.add_argument("--data-dir", type=Path, help="where local copies of public data sets lie")

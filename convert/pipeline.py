@@ -174,8 +174,11 @@ def run(folder: Path, options: Options, console: Console) -> dict[str, Any]:
     if floating["exact"] - int8["exact"] > options.most_loss:
         raise UserError(
             f"int8 gets {int8['exact']:.1%} of validation exactly right, float {floating['exact']:.1%}: more than "
-            f"--most-loss {options.most_loss:.1%} is lost; train longer with ranges learned, or allow more"
+            f"--most-loss {options.most_loss:.1%} is lost; train longer (--epochs), or allow more"
         )
+    most = ((record["pruned"] or {}).get("budget") or {}).get("bytes")
+    if most is not None and len(bundle) > most:
+        console.print(f"the bundle has {len(bundle):,} bytes, {len(bundle) - most:,.0f} more than its budget")
     write_atomic(folder / FLATBUFFER, flatbuffer)
     write_atomic(folder / BUNDLE, bundle)
     write_report(folder, record, metrics)

@@ -14,6 +14,7 @@ from typing import Any, Self, TypeVar
 
 from host.boards import Board
 from host.client import Answer, Client, Info, Reset, SelfTest, Settings, Stats
+from host.errors import NoAnswerError
 
 _T = TypeVar("_T")
 
@@ -30,17 +31,24 @@ class AsyncClient:
         board: str | Board = "native",
         settings: Settings | None = None,
         *,
-        bundle: Path | None = None,
-        flash: Path | None = None,
+        bundle: str | Path | None = None,
+        flash: str | Path | None = None,
     ) -> None:
         """As ``Client``, but the board is opened by ``async with``."""
         self._open = partial(Client, board, settings, bundle=bundle, flash=flash)
         self._thread = ThreadPoolExecutor(1, "utterbit")
+        self._opened: Client | None = None
+
+    @property
+    def _client(self) -> Client:
+        if self._opened is None:
+            raise NoAnswerError("the board is not open; use the client within async with")
+        return self._opened
 
     async def __aenter__(self) -> Self:
         opening = self._thread.submit(self._open)
         try:
-            self._client = await asyncio.shield(asyncio.wrap_future(opening))
+            self._opened = await asyncio.shield(asyncio.wrap_future(opening))
         except asyncio.CancelledError:
             opening.add_done_callback(self._let_go)
             raise
@@ -55,6 +63,7 @@ class AsyncClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._in_turn(self._client.close)
+        self._opened = None
         self._thread.shutdown()
 
     @property

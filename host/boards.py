@@ -43,6 +43,9 @@ RESET_PULSE = 0.1
 # Seconds within which a port that went away is back, if its chip has only been reset.
 RETURN_TIME = 5.0
 
+# Seconds within which a process has said its first word.
+START_TIME = 1.0
+
 # The first bytes of a slot that has been written (firmware/agent/update.c).
 FLASH_MAGIC = b"UTBA"
 
@@ -111,7 +114,7 @@ class Board:
         it does not come back within RETURN_TIME seconds.
         """
         if self._closed:
-            raise NoAnswerError(f"{self.name} was closed")
+            raise self._gone("closed")
         self._port.close()
         deadline = time.monotonic() + RETURN_TIME
         while not self._port.is_open:
@@ -127,12 +130,16 @@ class Board:
         self._resources.close()
 
     def _gone(self, why: object) -> PortGoneError:
+        if self._closed:
+            return PortGoneError(f"{self.name} was closed")
         if self._why_gone is None:
             return PortGoneError(f"{self.name} went away ({why}); is it still plugged in?")
         return self._why_gone()
 
 
-def open_board(name: str, *, baud: int = 115200, bundle: Path | None = None, flash: Path | None = None) -> Board:
+def open_board(
+    name: str, *, baud: int = 115200, bundle: str | Path | None = None, flash: str | Path | None = None
+) -> Board:
     """Open ``native``, ``sim``, ``auto`` (the one port with a board), a serial port or one of pyserial's URLs.
 
     bundle: an agent to run instead of the built-in one; ``native`` only. flash: the file that keeps what is
@@ -146,7 +153,7 @@ def open_board(name: str, *, baud: int = 115200, bundle: Path | None = None, fla
     if not name:
         raise UserError("--board is empty; `python -m host boards` lists what it can be")
     if name == "native":
-        return _open_native(bundle, flash)
+        return _open_native(Path(bundle) if bundle is not None else None, Path(flash) if flash is not None else None)
     if name == "sim":
         return _open_sim()
     if name == "auto":
@@ -184,6 +191,10 @@ def _open_native(bundle: Path | None, flash: Path | None) -> Board:
         finally:
             os.close(master)
         stack.callback(_end, process)
+        # Its reset button is wired when it has said its first word.
+        deadline = time.monotonic() + START_TIME
+        while not port.in_waiting and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.001)
         why_gone, reset = partial(_ended, "native", process, log), partial(process.send_signal, signal.SIGUSR1)
         return Board("native", port, 2.0, stack.pop_all(), why_gone, reset)
 

@@ -195,8 +195,8 @@ class Client:
         board: str | Board = "native",
         settings: Settings | None = None,
         *,
-        bundle: Path | None = None,
-        flash: Path | None = None,
+        bundle: str | Path | None = None,
+        flash: str | Path | None = None,
     ) -> None:
         """Open ``native``, ``sim``, a serial port or a pyserial URL, or take a board that is open; see
         ``open_board`` for the rest and for what it raises.

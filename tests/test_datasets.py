@@ -342,6 +342,7 @@ nlu:
 - synonym: pizza
   examples: |
     - pizzas
+    - margherita
 """
 
 
@@ -353,6 +354,7 @@ def test_rasa_file(tmp_path: Path) -> None:
     assert by_text["bring me two pizzas"].slots == (Slot("count", 9, 12, "2"), Slot("dish", 13, 19, "pizza"))
     assert by_text["a soup please"].slots == (Slot("dish", 2, 6, "soup of the day"),)
     assert by_text["tea then ale"].slots == (Slot("drink.before", 0, 3), Slot("drink.after.1", 9, 12))
+    assert made.values["dish"] == {"soup": "soup of the day", "pizzas": "pizza", "margherita": "pizza"}
     assert by_text["who are you"].intent is None
     assert get(str(tmp_path)).train == made.train
 

@@ -4,6 +4,7 @@ import random
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from home_assistant_intents import get_languages
@@ -280,6 +281,20 @@ def test_unknown_language() -> None:
 def test_broken_templates(document: dict[str, object], message: str) -> None:
     with pytest.raises(UserError, match=message):
         templates.parse({"language": "en"} | document, "broken")
+
+
+def test_a_list_that_nobody_defines_is_named() -> None:
+    sentences = ["go to the {place} <quick>", "go to the {area} with {name}"]
+    document: dict[str, Any] = {
+        "language": "en",
+        "intents": {"Go": {"data": [{"sentences": sentences}]}},
+        "expansion_rules": {"quick": "at {speed}"},
+        "lists": {"speed": {"wildcard": True}},
+    }
+    with pytest.raises(UserError, match=r"own: list \{place\} is not defined"):
+        home.generate_from(document, "own", seed=1, size=100)
+    document["lists"] = {"speed": {"wildcard": True}, "place": {"values": ["shed", "pond"]}}
+    assert home.generate_from(document, "own", seed=1, size=100).parts["train"]
 
 
 EXAMPLE = Example("set the desk lamp to 50%", "A", (Slot("name", 8, 17), Slot("brightness", 21, 23, 50)))

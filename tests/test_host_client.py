@@ -227,6 +227,22 @@ def test_a_closed_client_stays_closed() -> None:
             assert other.info().board == "fake"
 
 
+def test_a_closed_process_stays_closed(native_program: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(boards, "NATIVE_PROGRAM", native_program)
+    agent = Client("native", bundle=str(bundle))
+    agent.close()
+    with pytest.raises(NoAnswerError, match="native was closed"):
+        agent.info()
+
+
+def test_a_process_can_be_reset_at_once(native_program: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(boards, "NATIVE_PROGRAM", native_program)
+    for _ in range(20):
+        with Client("native", bundle=bundle) as agent:
+            agent.reset()
+            assert agent.info().board == "native"
+
+
 def test_closing_waits_for_the_request_of_another_thread() -> None:
     with FakeAgent(silence) as fake:
         agent = Client(fake.path, FAST)
@@ -334,6 +350,22 @@ def test_tasks_share_an_asyncio_client() -> None:
     assert [answer.slots[0].text for answer in answers if isinstance(answer, Answer)] == [str(n) for n in range(20)]
     assert isinstance(error, AgentError)
     assert not any(b"nothing" in line for line in fake.requests)
+
+
+def test_an_asyncio_client_is_open_within_async_with() -> None:
+    async def ask(agent: AsyncClient) -> None:
+        with pytest.raises(NoAnswerError, match="async with"):
+            await agent.info()
+
+    async def use(path: str) -> None:
+        agent = AsyncClient(path, FAST)
+        await ask(agent)
+        async with agent:
+            await agent.info()
+        await ask(agent)
+
+    with FakeAgent() as fake:
+        asyncio.run(use(fake.path))
 
 
 def test_an_asyncio_client_that_is_cancelled_while_it_opens_lets_go_of_the_board(

@@ -36,6 +36,12 @@ def test_all_that_training_reads_makes_it_train_anew(tmp_path: Path) -> None:
     assert str(tmp_path / "notes.md") in value("LEARNED_FROM", f"DATA={tmp_path}/notes.md").split(), "a file is data"
 
 
+def test_a_path_with_spaces_is_refused() -> None:
+    done = subprocess.run(["make", "-n", "DATA=my data"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "no path with spaces" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("data", "out"),
     [

@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from train import datasets
-from train.command_line import reporting, whole
+from train.command_line import HelpFormatter, reporting, whole
 from train.cost import CHIPS, Budget
 from train.errors import UserError
 from train.presets import PRESETS
@@ -24,7 +24,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="python -m train",
         description="Trains a student: python -m train --data home --out build/home",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     top.add_argument(
         "what",
@@ -43,7 +43,9 @@ def parser() -> argparse.ArgumentParser:
         "--data-dir", type=Path, help="where local copies of public data sets lie, instead of downloading them"
     )
     top.add_argument("--language", default="en", help="language of generated data")
-    top.add_argument("--out", type=Path, help="folder for the result (default: build/NAME)")
+    top.add_argument(
+        "--out", type=Path, help="folder for the result (default: build/NAME; build/NAME-LANGUAGE if it is not en)"
+    )
     top.add_argument("--preset", choices=PRESETS, default="default", help="quick: weaker, sooner; large: up to 300 KB")
     top.add_argument(
         "--teacher",
@@ -79,7 +81,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns its exit status."""
     options = parser().parse_args(arguments)
     console = Console(highlight=False, soft_wrap=True)
-    out: Path = options.out or Path("build") / Path(os.path.abspath(options.data)).name  # "." and ".." have no name
+    name = Path(os.path.abspath(options.data)).name  # "." and ".." have none
+    out: Path = options.out or Path("build") / (name if options.language == "en" else f"{name}-{options.language}")
     budget = Budget.parse(options.budget) if options.budget else None
     shape = _shape(options.shape) if options.shape else {}
     if options.what == "search":

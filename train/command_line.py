@@ -16,6 +16,13 @@ MOST = 10**9
 """The largest number that an option takes."""
 
 
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Adds its default to the help of every option that has one."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default is None else super()._get_help_string(action)
+
+
 def print_error(error: ReportedError) -> None:
     """Prints an error as every command does."""
     print(f"error: {error}", file=sys.stderr)

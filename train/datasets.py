@@ -422,7 +422,8 @@ _RASA_ENTITY = re.compile(r"\[([^\]]+)\](?:\(([^)]+)\)|(\{[^}]*\}))")
 def _load_rasa(path: Path, documents: Sequence[tuple[Path, dict[str, Any]]], language: str, seed: int) -> DataSet:
     """Rasa 2 and 3 NLU data: intents with ``[words](entity:value)`` or ``[words]{"entity": …}``, and synonyms.
 
-    An entity's role and group are part of its slot's name: ``city.departure``.
+    An entity's role and group are part of its slot's name: ``city.departure``. A synonym is a value of the slots in
+    which what it stands for is said. Lookup tables and regexes are passed over.
     """
     examples: list[Example] = []
     synonyms: dict[str, str] = {}
@@ -450,6 +451,12 @@ def _load_rasa(path: Path, documents: Sequence[tuple[Path, dict[str, Any]]], lan
         for example in examples
     ]
     values, numeric_slots = told_values(examples)
+    for slot in {slot.slot for example in examples for slot in example.slots}:
+        said = {words for e in examples for s, words in zip(e.slots, e.slot_texts, strict=True) if s.slot == slot}
+        said.update(str(value).lower() for value in values.get(slot, {}).values())
+        for words, meant in synonyms.items():
+            if meant.lower() in said:
+                values.setdefault(slot, {}).setdefault(words, meant)
     train, valid = split_off(examples, seed)
     provenance = {"data": path.name, "format": "Rasa NLU YAML", "seed": seed}
     return DataSet(

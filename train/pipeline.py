@@ -77,10 +77,10 @@ def run(
         f"{data.name}: {len(train_data):,} sentences to train on, {len(valid_data):,} to watch; "
         f"{len(labels.intents)} intents in {sizes.classes} classes, {len(labels.slots)} slots"
     )
-    if split := sum(splits_a_word(e, vocabulary.words(e.text)[0]) for e in data.watched):
+    if split := [e.text for e in data.watched if splits_a_word(e, vocabulary.words(e.text)[0])]:
         console.print(
-            f"{split:,} of {len(data.watched):,} sentences to watch have a slot that begins or ends inside a word, "
-            "as no answer's can: the agent's slots are whole words"
+            f"{len(split):,} of {len(data.watched):,} sentences to watch, such as {split[0]!r}, have a slot that "
+            "begins or ends inside a word, as no answer's can: the agent's slots are whole words"
         )
     price = pricing(data, labels, train_data, chip)
     prune = None

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import tempfile
 from collections.abc import Iterator
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+logging.getLogger("tensorflow").setLevel(logging.ERROR)  # steps that are traced anew for every student
 # A step is of many small operations. On two cores those of a student take a third less time if each is on one core and
 # two run at once than if two cores share each; those of a teacher take as long.
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")

@@ -124,6 +124,12 @@ def generate_from(document: Mapping[str, Any], name: str, seed: int, size: int |
     templates = parse(document, name)
     if not templates:
         raise UserError(f"{name}: has no sentences; expected intents with data and sentences")
+    known = {"name", *load_lexicon(language)["train"].lists, *(document.get("lists") or ())}
+    for node in (node for template in templates for node in slot_nodes(template.node) if isinstance(node, Open)):
+        if node.list_name not in known:
+            raise UserError(
+                f"{name}: list {{{node.list_name}}} is not defined; give it values, a range or wildcard: true in lists:"
+            )
     skip_words = [word for word in document.get("skip_words") or () if not is_template(word)]
     made = _generate(templates, [], language, skip_words, seed, size, (), (), ())
     made.provenance.update(data=name, packages={name: version(name) for name in ("hassil", "unicode-rbnf")})
