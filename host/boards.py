@@ -193,8 +193,9 @@ def _open_native(bundle: Path | None, flash: Path | None) -> Board:
         stack.callback(_end, process)
         # Its reset button is wired when it has said its first word.
         deadline = time.monotonic() + START_TIME
-        while not port.in_waiting and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.001)
+        with suppress(OSError):  # it has ended, as the first use will tell
+            while not port.in_waiting and process.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.001)
         why_gone, reset = partial(_ended, "native", process, log), partial(process.send_signal, signal.SIGUSR1)
         return Board("native", port, 2.0, stack.pop_all(), why_gone, reset)
 
