@@ -451,12 +451,15 @@ def _load_rasa(path: Path, documents: Sequence[tuple[Path, dict[str, Any]]], lan
         for example in examples
     ]
     values, numeric_slots = told_values(examples)
-    for slot in {slot.slot for example in examples for slot in example.slots}:
-        said = {words for e in examples for s, words in zip(e.slots, e.slot_texts, strict=True) if s.slot == slot}
-        said.update(str(value).lower() for value in values.get(slot, {}).values())
+    said: dict[str, set[str]] = defaultdict(set)
+    for example in examples:
+        for slot, words in zip(example.slots, example.slot_texts, strict=True):
+            said[slot.slot].add(words)
+    for name, texts in said.items():
+        texts.update(str(value).lower() for value in values.get(name, {}).values())
         for words, meant in synonyms.items():
-            if meant.lower() in said:
-                values.setdefault(slot, {}).setdefault(words, meant)
+            if meant.lower() in texts:
+                values.setdefault(name, {}).setdefault(words, meant)
     train, valid = split_off(examples, seed)
     provenance = {"data": path.name, "format": "Rasa NLU YAML", "seed": seed}
     return DataSet(
