@@ -52,6 +52,8 @@ def test_slots_come_out_in_order(tmp_path: Path) -> None:
         (json.dumps(GOOD | {"intent": 7}), '"intent"'),
         (json.dumps(GOOD | {"slots": {}}), '"slots" must be a list'),
         (json.dumps(GOOD | {"slots": [{"slot": "a", "start": 0}]}), '"end" is missing'),
+        (json.dumps({"text": "a", "intent": "A", "slot": []}), 'key "slot" is unknown; write "slots"'),
+        (json.dumps(GOOD | {"slots": [{"slot": "a", "start": 0, "end": 1, "valeu": 3}]}), 'write "value"'),
         (json.dumps(GOOD | {"slots": [{"slot": "a", "start": 0, "end": 99}]}), "outside the text"),
         (json.dumps(GOOD | {"slots": [{"slot": "a", "start": 4, "end": 4}]}), "outside the text"),
         (json.dumps(GOOD | {"slots": [{"slot": "a", "start": -1, "end": 4}]}), "outside the text"),

@@ -4,13 +4,14 @@ A line is ``{"text": …, "intent": … or null, "slots": [{"slot", "start", "en
 "implied"?: {…}}``. ``start``/``end`` count Unicode code points, end exclusive; spans do not overlap.
 """
 
+import difflib
 import itertools
 import json
 import math
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -173,6 +174,7 @@ def example_from_json(record: object) -> Example:
     for key in ("text", "intent"):
         if key not in record:
             raise ValueError(f'key "{key}" is missing')
+    _refuse_misspelt(record, ("text", "intent", "slots", "implied"))
     text, intent = record["text"], record["intent"]
     if not is_text(text):
         raise ValueError('"text" must be a string of whole characters')
@@ -196,12 +198,21 @@ def example_from_json(record: object) -> Example:
     return Example(text, intent, tuple(slots), tuple(sorted(implied.items())))
 
 
+def _refuse_misspelt(record: dict[str, Any], known: Sequence[str]) -> None:
+    """Raises ValueError for a key that looks like one of ``known`` that is missing; other keys are the user's own."""
+    for key in record.keys() - set(known):
+        near = difflib.get_close_matches(key, [k for k in known if k not in record], n=1, cutoff=0.75)
+        if near:
+            raise ValueError(f'key "{key}" is unknown; write "{near[0]}", or rename it if it is something else')
+
+
 def _slot_from_json(item: object, text: str) -> Slot:
     if not isinstance(item, dict):
         raise ValueError("each slot must be a JSON object")
     for key in ("slot", "start", "end"):
         if key not in item:
             raise ValueError(f'key "{key}" is missing in a slot')
+    _refuse_misspelt(item, ("slot", "start", "end", "value"))
     name, start, end, value = item["slot"], item["start"], item["end"], item.get("value")
     if not (is_text(name) and name):
         raise ValueError('"slot" must be a string that is not empty')

@@ -94,7 +94,7 @@ static bool search_ends(const ub_view *section, const ub_labels_header *labels, 
   uint32_t searches = labels->classes;
   for (uint32_t i = 0; i < labels->classes; i++) {
     const uint8_t *const needed = section->bytes + labels->slot_masks + (2 * i + 1) * mask_bytes;
-    for (uint32_t slot = 0; slot < labels->slots; slot++) searches += needed[slot / 8] >> slot % 8 & 1;
+    for (uint32_t slot = 0; slot < labels->slots; slot++) searches += ub_bit(needed, slot);
   }
   return searches * labels->slots <= UB_MAX_SEARCH;
 }
@@ -106,7 +106,7 @@ static bool open_labels(ub_agent *agent) {
   if (labels->classes == 0 || labels->classes > UB_MAX_CLASSES || labels->intents > labels->classes ||
       1 + 2 * (uint32_t)labels->slots > UB_MAX_TAGS || labels->threshold > 10000 || labels->others > 256)
     return false;
-  const uint32_t mask_bytes = (labels->slots + 7u) / 8u;
+  const uint32_t mask_bytes = ub_mask_bytes(labels->slots);
   if (!string_table_holds(section, labels->intent_names, labels->intents) ||
       !string_table_holds(section, labels->slot_names, labels->slots) ||
       !string_table_holds(section, labels->implied, labels->classes) ||

@@ -2,6 +2,7 @@
 #ifndef UTTERBIT_BYTES_H
 #define UTTERBIT_BYTES_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -26,5 +27,9 @@ static inline uint16_t ub_read_u16(const uint8_t *array, uint32_t index) {
   UB_COPY(&value, UB_ALIGNED(array + 2u * index, 2), sizeof value);
   return value;
 }
+
+/* A mask has a bit for every slot. */
+static inline uint32_t ub_mask_bytes(uint32_t slots) { return (slots + 7) / 8; }
+static inline bool ub_bit(const uint8_t *mask, uint32_t index) { return mask[index / 8] >> index % 8 & 1; }
 
 #endif

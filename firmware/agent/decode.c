@@ -8,8 +8,6 @@
 enum { OUTSIDE = 0, NEVER = INT16_MIN / 2 };
 static uint32_t begin_tag(uint32_t slot) { return 1 + 2 * slot; }
 static uint32_t inside_tag(uint32_t slot) { return 2 + 2 * slot; }
-static bool bit(const uint8_t *mask, uint32_t index) { return mask[index / 8] >> index % 8 & 1; }
-static uint32_t mask_bytes(uint32_t slots) { return (slots + 7) / 8; }
 
 /* Leaves the paths that end in one state. */
 static void only(int16_t *score, uint32_t states, uint32_t state) {
@@ -32,7 +30,7 @@ static int32_t viterbi(const int8_t *logits, uint32_t tokens, uint32_t slots, co
     last = OUTSIDE;
     score[OUTSIDE] = (int16_t)(best + *logits++);
     for (uint32_t state = 1; state <= slots; state++, logits += 2) {
-      if (!bit(legal, state - 1)) continue;
+      if (!ub_bit(legal, state - 1)) continue;
       const int32_t begin = best + logits[0], inside = score[state] + logits[1];
       const bool goes_on = inside > begin && begun[token] == OUTSIDE;
       row[state] = (uint8_t)(begin_tag(state - 1) + goes_on);
@@ -53,11 +51,11 @@ static int32_t viterbi(const int8_t *logits, uint32_t tokens, uint32_t slots, co
 
 UB_SMALL int32_t ub_best_tags(const int8_t *logits, uint32_t tokens, uint32_t slots, const uint8_t *masks,
                               uint8_t *scratch) {
-  const uint8_t *const needed = masks + mask_bytes(slots);
+  const uint8_t *const needed = masks + ub_mask_bytes(slots);
   uint8_t begun[UB_MAX_POSITIONS] = {OUTSIDE};
   int32_t sum = viterbi(logits, tokens, slots, masks, begun, scratch);
   for (uint32_t slot = 0; slot < slots; slot++) {
-    if (!bit(masks, slot) || !bit(needed, slot)) continue;
+    if (!ub_bit(masks, slot) || !ub_bit(needed, slot)) continue;
     int32_t least = INT16_MAX;
     uint32_t where = 0;
     for (uint32_t token = 0, row = 0; token < tokens; token++, row += 1 + 2 * slots) {
@@ -76,7 +74,7 @@ UB_SMALL int32_t ub_best_tags(const int8_t *logits, uint32_t tokens, uint32_t sl
 static int32_t tags_of_class(const ub_agent *agent, const ub_logits *logits, uint32_t tokens, uint32_t klass) {
   const uint32_t slots = agent->labels.slots;
   const uint8_t *const masks = agent->sections[UB_LABELS].bytes + agent->labels.slot_masks;
-  return ub_best_tags(logits->tags, tokens, slots, masks + 2 * klass * mask_bytes(slots), logits->scratch);
+  return ub_best_tags(logits->tags, tokens, slots, masks + 2 * klass * ub_mask_bytes(slots), logits->scratch);
 }
 
 /* ---- class and intent ---------------------------------------------------------------------------------------- */
@@ -95,7 +93,7 @@ static uint32_t weigh_tags(const ub_agent *agent, const ub_logits *logits, uint3
   const ub_labels_header *const labels = &agent->labels;
   int8_t *const classes = logits->classes;
   uint8_t any_slots[2 * (UB_MAX_TAGS / 16 + 1)] = {0};
-  memset(any_slots, UINT8_MAX, mask_bytes(labels->slots));
+  memset(any_slots, UINT8_MAX, ub_mask_bytes(labels->slots));
   const int32_t most = ub_best_tags(logits->tags, tokens, labels->slots, any_slots, logits->scratch);
   uint32_t best = 0;
   for (uint32_t c = 0; c < labels->classes; c++)
@@ -158,7 +156,7 @@ static const char *find_value(const ub_agent *agent, uint32_t hash) {
 
 /* Of a mask at an offset of the labels section. */
 static bool slot_bit(const ub_agent *agent, uint32_t mask, uint32_t slot) {
-  return bit(agent->sections[UB_LABELS].bytes + mask, slot);
+  return ub_bit(agent->sections[UB_LABELS].bytes + mask, slot);
 }
 
 typedef struct {
