@@ -13,7 +13,7 @@ import numpy as np
 
 from convert.fixed_point import add, exponentials, quantize_multiplier, sum_multipliers
 from convert.flatbuffer import Encoder, Layer, Matrix, Sum, pack_nibbles, read_encoder
-from train.agentlib import constants, ffi, phrase_hash
+from train.agentlib import constants, ffi, number_pattern, phrase_hash
 from train.errors import UserError
 from train.examples import Value
 from train.labels import Implied, Labels
@@ -229,11 +229,14 @@ def values_section(labels: Labels, values: Mapping[str, Mapping[str, Value]], nu
     """ub_values_header, the hashes of all spoken values and what they mean.
 
     What means the same in every numeric slot that knows it, such as "thirty", is stored once, for no slot (UB_NONE).
+    Phrases of one number and other words, such as "30 percent", are stored once for all numbers where each of them
+    means its number; where one does not, as of "3 hundred", they are stored one by one.
     """
     entries: dict[int, tuple[str, str]] = {}
 
-    def enter(slot: str | None, phrase: str, value: Value) -> None:
-        key = phrase_hash(phrase, constants()["UB_NONE"] if slot is None else labels.slots.index(slot))
+    def enter(slot: str | None, phrase: str, value: Value | None, key: int | None = None) -> None:
+        if key is None:
+            key = phrase_hash(phrase, constants()["UB_NONE"] if slot is None else labels.slots.index(slot))
         if key is None:
             return
         text = json.dumps(value, ensure_ascii=False)
@@ -250,8 +253,11 @@ def values_section(labels: Labels, values: Mapping[str, Mapping[str, Value]], nu
             shared[phrase] = meanings.pop()
             enter(None, phrase, shared[phrase])
     for slot, phrases in known.items():
+        patterns = number_patterns(phrases, labels.slots.index(slot)) if slot in numeric_slots else {}
         for phrase, value in phrases.items():
-            if slot not in numeric_slots or phrase not in shared:
+            if phrase in patterns:
+                enter(slot, phrase, None, patterns[phrase])
+            elif slot not in numeric_slots or phrase not in shared:
                 enter(slot, phrase, value)
     pool: dict[str, int] = {}
     size = 0
@@ -268,6 +274,13 @@ def values_section(labels: Labels, values: Mapping[str, Mapping[str, Value]], nu
         pool=section.place(b"".join(t.encode() + b"\0" for t in pool)),
         pool_length=size,
     )
+
+
+def number_patterns(phrases: Mapping[str, Value], slot: int) -> dict[str, int]:
+    """The key of every phrase of a slot whose words beside its one number leave that number's value as it is."""
+    found = {phrase: pattern for phrase in phrases if (pattern := number_pattern(phrase, slot)) is not None}
+    other = {key for phrase, (key, number) in found.items() if phrases[phrase] != number}
+    return {phrase: key for phrase, (key, _) in found.items() if key not in other}
 
 
 @dataclass(frozen=True)

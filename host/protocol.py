@@ -18,7 +18,6 @@ MAX_SEQ = 2**32 - 1
 MAX_PAYLOAD_BYTES = MAX_REQUEST_BYTES - len(f"@{MAX_SEQ} ") - len(" *FFFF")
 
 _CRC = re.compile(rb" \*([0-9A-F]{4})\Z")
-_CRC_LIKE = re.compile(r" \*[0-9A-Fa-f]{4}\Z")
 _HELLO = re.compile(rb"#hello (proto=\d+(?: [a-z]+=[A-Za-z0-9._-]+)*)\Z")
 _PANIC = re.compile(
     r"Guru Meditation|panic|abort\(\)|assert failed|stack overflow|Stack smashing|Brownout|\btrap\b"
@@ -99,7 +98,7 @@ def prompt_payload(prompt: str) -> str:
     """
     if not prompt.strip():
         raise UserError("the prompt is empty; write a sentence")
-    return _payload("prompt", prompt, "/parse " if prompt[0] in "/@" or _CRC_LIKE.search(prompt) else "")
+    return _payload("prompt", prompt, "/parse " if prompt[0] in "/@" else "")
 
 
 def command_payload(command: str) -> str:

@@ -155,6 +155,26 @@ def test_spans_survive_their_tags(words: list[str], data: st.DataObject) -> None
     assert spans_of(tags, tokens) == [(LABELS.slots.index(s.slot), s.start, s.end) for s in slots]
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("kit\N{SOFT HYPHEN}chen light", ["kit\N{SOFT HYPHEN}chen", "light"]),
+        ("τι ώρα είναι\N{GREEK QUESTION MARK}", ["τι", "ώρα", "είναι"]),
+        ("լույս\N{ARMENIAN FULL STOP}", ["լույս"]),
+        ("\N{ARABIC LETTER MARK}kitchen\N{ARABIC LETTER MARK}", ["kitchen"]),
+        ("10\N{EN DASH}20", ["10", "20"]),
+        ("\N{DOUBLE HYPHEN}on\N{SMALL FULL STOP}", ["on"]),
+    ],
+)
+def test_punctuation_of_any_script_is_no_word(text: str, words: list[str]) -> None:
+    assert [text[token.start : token.end] for token in featurize(text, ROWS, POSITIONS)] == words
+
+
+def test_a_word_is_the_same_with_what_is_unheard() -> None:
+    plain, other = (featurize(text, ROWS, POSITIONS)[0].pieces for text in ("kitchen", "kit\N{SOFT HYPHEN}chen"))
+    assert plain == other
+
+
 def test_a_span_takes_the_words_that_it_touches() -> None:
     text = "dim the kitchens now"
     tags = tags_of(Example(text, "Set", (Slot("area", 9, 14),)), featurize(text, ROWS, POSITIONS), LABELS)

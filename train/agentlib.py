@@ -120,10 +120,42 @@ def featurize(text: str, rows: int, positions: int) -> list[Token]:
 
 def phrase_hash(phrase: str, slot: int) -> int | None:
     """The key of a slot's spoken value in the bundle; ``None`` if the phrase has no token."""
+    raw, tokens, count = _tokens(phrase)
+    nothing = constants()["UB_NONE"]
+    return int(library().ub_phrase_hash(raw, tokens, 0, count, nothing, slot)) if count > 0 else None
+
+
+def number_pattern(phrase: str, slot: int) -> tuple[int, int | float] | None:
+    """The key of a slot's phrase with any number in place of its own, such as "30 percent", and that number.
+
+    ``None`` if the phrase has no plain number or several, or nothing beside it.
+    """
+    raw, tokens, count = _tokens(phrase)
+    numbers = [i for i in range(count) if tokens[i].number]
+    if count < 2 or len(numbers) != 1 or (number := _number(raw, tokens + numbers[0])) is None:
+        return None
+    return int(library().ub_phrase_hash(raw, tokens, 0, count, numbers[0], slot)), number
+
+
+def number_in(digits: str) -> int | float | None:
+    """The number that a text stands for, as the agent reads it; ``None``: it is no plain number."""
+    raw, tokens, count = _tokens(digits)
+    return _number(raw, tokens) if count == 1 and tokens[0].number else None
+
+
+def _tokens(phrase: str) -> tuple[bytes, Any, int]:
+    """Its UTF-8, an array of its tokens, and how many there are."""
     raw = phrase.encode()
     tokens = ffi().new("ub_token[]", len(raw) + 1)
-    count = library().ub_tokenize(raw, len(raw), tokens, len(raw))
-    return int(library().ub_phrase_hash(raw, tokens, 0, count, slot)) if count > 0 else None
+    return raw, tokens, library().ub_tokenize(raw, len(raw), tokens, len(raw))
+
+
+def _number(raw: bytes, token: Any) -> int | float | None:
+    digits = ffi().new("char[]", constants()["UB_NUMBER_CHARS"])
+    if not library().ub_number_json(raw, token, digits):
+        return None
+    number: int | float = json.loads(ffi().string(digits))
+    return number
 
 
 def best_tags(logits: np.ndarray, masks: bytes) -> tuple[np.ndarray, int]:

@@ -18,6 +18,9 @@ static ub_logits encode(const ub_agent *agent, const int8_t *input, uint32_t pos
 
 UB_SMALL ub_status ub_parse(const ub_agent *agent, const uint8_t *text, size_t length, ub_answer *answer) {
   const uint32_t most = agent->encoder.positions - 1u;
+  answer->accepted = false; /* where there is none, the last one's must not stand */
+  answer->slot_count = 0;
+  if (length > UB_MAX_TEXT) return UB_ERROR_WORDS;
   const int32_t count = ub_tokenize(text, length, answer->tokens, most);
   if (count < 0) return UB_ERROR_UTF8;
   if (count == 0) return UB_ERROR_EMPTY;
@@ -87,7 +90,7 @@ static const struct {
     [UB_ERROR_ARENA] = {"arena", "the bundle needs more memory than there is"},
     [UB_ERROR_UTF8] = {"utf8", "the text is not UTF-8"},
     [UB_ERROR_EMPTY] = {"empty", "the text has no word"},
-    [UB_ERROR_WORDS] = {"words", "the text has too many words"},
+    [UB_ERROR_WORDS] = {"words", "the text has too many words or more than 512 bytes"},
     [UB_ERROR_SELFTEST] = {"selftest", "a golden sentence gave other numbers"},
 };
 

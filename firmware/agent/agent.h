@@ -45,7 +45,7 @@ typedef enum {
   UB_ERROR_ARENA,       /* needs more working memory than this build has */
   UB_ERROR_UTF8,        /* the text is not UTF-8 */
   UB_ERROR_EMPTY,       /* the text has no word */
-  UB_ERROR_WORDS,       /* the text has more words than the encoder has positions */
+  UB_ERROR_WORDS,       /* the text has more words than the encoder has positions, or more than UB_MAX_TEXT bytes */
   UB_ERROR_SELFTEST     /* a golden sentence gave other numbers */
 } ub_status;
 
@@ -103,6 +103,7 @@ ub_status ub_open(ub_agent *agent, const uint8_t *bundle, size_t size, ub_arena 
  * room for one agent: another one that was held must not be used any more. */
 void ub_hold(ub_agent *agent, const ub_arena *arena);
 
+/* On any error *answer is accepted by nobody and has no slot. */
 ub_status ub_parse(const ub_agent *agent, const uint8_t *text, size_t length, ub_answer *answer);
 
 /* Computes golden sentence `index` with every engine and compares the CRCs of its embedding and of all logits. */

@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 #define UB_MAGIC 0x42545455 /* "UTTB" */
-#define UB_VERSION 6
+#define UB_VERSION 7
 
 /* Section kinds. Each stands exactly once in a bundle. */
 #define UB_MANIFEST 1   /* JSON: name, languages, thresholds, provenance, metrics */
@@ -80,7 +80,7 @@ typedef struct {
   uint8_t hashing;    /* UB_HASHING: how words become rows */
   uint32_t table;     /* offset of the rows, [rows][E * bits / 8] bytes */
 } ub_features_header;
-#define UB_HASHING 1
+#define UB_HASHING 2
 
 /* y[r] = clamp(requantize(bias[r] + sum_c weights[r][c] * (x[c] - input_zero)) + output_zero), as TFLite's
  * FULLY_CONNECTED and CONV_2D. */

@@ -203,14 +203,18 @@ static ub_slot make_slot(const ub_agent *agent, const uint8_t *text, const ub_an
   const ub_token *const tokens = answer->tokens;
   const uint32_t from = found->from, to = found->to;
   ub_slot result = {found->slot, tokens[from].start, tokens[to - 1].end, UB_NONE, NULL};
-  result.value = find_value(agent, ub_phrase_hash(text, tokens, from, to, found->slot));
+  result.value = find_value(agent, ub_phrase_hash(text, tokens, from, to, UB_NONE, found->slot));
   if (result.value != NULL || !slot_bit(agent, agent->labels.numeric_mask, found->slot)) return result;
-  result.value = find_value(agent, ub_phrase_hash(text, tokens, from, to, UB_NONE)); /* words for numbers */
+  result.value = find_value(agent, ub_phrase_hash(text, tokens, from, to, UB_NONE, UB_NONE)); /* words for numbers */
   if (result.value != NULL) return result;
   uint32_t numbers = 0;
   for (uint32_t token = from; token < to; token++)
     if (tokens[token].number) numbers++, result.number = (uint16_t)token;
-  if (numbers != 1) result.number = UB_NONE;
+  /* Beside the digits, only words that training has seen leave their value as it is: "percent", not "minus". */
+  const bool alone = to - from == 1;
+  if (numbers != 1 ||
+      !(alone || find_value(agent, ub_phrase_hash(text, tokens, from, to, result.number, found->slot)) != NULL))
+    result.number = UB_NONE;
   return result;
 }
 

@@ -585,12 +585,6 @@ static void answer_line(ub_session *session) {
 }
 
 static void take_line(ub_session *session) {
-  if (session->line_length > 0 && !session->line_overlong && session->line[session->line_length - 1] == '\r') {
-    session->line_length--;
-  }
-  if (session->line_length > UB_MAX_LINE) {
-    session->line_overlong = true;
-  }
   if (session->line_length > 0 || session->line_broken) {
     answer_line(session);
   }
@@ -614,8 +608,10 @@ UB_SMALL void ub_session_start(ub_session *session, const ub_board *board, const
 
 UB_SMALL void ub_session_feed(ub_session *session, const uint8_t *bytes, size_t length) {
   for (size_t i = 0; i < length; i++) {
-    if (bytes[i] == '\n') {
+    if (bytes[i] == '\n' || bytes[i] == '\r') {
       take_line(session);
+    } else if (bytes[i] == '\0' && session->line_length == 0) {
+      continue; /* what a UART reads while the line is being plugged in */
     } else if (session->line_length < sizeof session->line) {
       session->line[session->line_length++] = bytes[i];
     } else {

@@ -52,7 +52,7 @@ typedef struct {
   size_t reply_length; /* with the LF */
 
   ub_answer answer;
-  uint8_t line[UB_MAX_LINE + 1];   /* + 1: the CR of a CR LF. What cannot be read is refused in its place */
+  uint8_t line[UB_MAX_LINE];       /* what cannot be read is refused in its place */
   uint8_t reply[UB_MAX_REPLY + 1]; /* + 1: the LF */
 } ub_session;
 

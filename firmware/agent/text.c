@@ -54,6 +54,8 @@ static uint32_t fold(uint32_t c) {
       {0x38C, 0x38C, 64},  {0x38E, 0x38F, 63},  {0x3C2, 0x3C2, 0},
       {0x130, 0x130, TO(0x130, 'i')},    {0x178, 0x178, TO(0x178, 0xFF)},   {0x1E9E, 0x1E9E, TO(0x1E9E, 0xDF)},
       {0x2019, 0x2019, TO(0x2019, '\'')}, {0x2BC, 0x2BC, TO(0x2BC, '\'')},   {0x2212, 0x2212, TO(0x2212, '-')},
+      {0x2013, 0x2013, TO(0x2013, '-')},  {0x66A, 0x66A, TO(0x66A, '%')},   {0x66B, 0x66B, TO(0x66B, '.')},
+      {0x66C, 0x66C, TO(0x66C, ',')},
   };
   static const uint16_t zeros[] = {0x660, 0x6F0, 0x7C0, 0x966, 0x9E6, 0xA66, 0xAE6, 0xB66, 0xBE6, 0xC66,
                                    0xCE6, 0xD66, 0xDE6, 0xE50, 0xED0, 0xF20, 0x1040, 0x17E0, 0x1810};
@@ -80,12 +82,16 @@ static char_class classify(uint32_t c) {
   static const range classes[] = {
       {0x300, 0x36F, MARK},        {0xE31, 0xE31, MARK},        {0xE34, 0xE3C, MARK},      {0xE47, 0xE4E, MARK},
       {0x102B, 0x103E, MARK},      {0x1056, 0x1059, MARK},      {0x17B6, 0x17D3, MARK},
-      {0x200C, 0x200D, MARK},      {0xFE00, 0xFE0F, MARK}, /* joiners, variation selectors */
+      {0xAD, 0xAD, MARK},          {0x200C, 0x200D, MARK},      {0x20D0, 0x20FF, MARK},    {0xFE00, 0xFE0F, MARK},
+      {0x3099, 0x309A, MARK},
       {0x30FC, 0x30FC, MARK}, /* the long vowel of kana */
       {0x3005, 0x3005, SYLLABLE},
-      {0x60C, 0x60C, BREAK},       {0x61B, 0x61B, BREAK},       {0x61F, 0x61F, BREAK},     {0x6D4, 0x6D4, BREAK},
+      {0x37E, 0x37E, BREAK},       {0x55A, 0x55F, BREAK},       {0x589, 0x58A, BREAK},     {0x5BE, 0x5BE, BREAK},
+      {0x5C3, 0x5C3, BREAK},
+      {0x60C, 0x60C, BREAK},       {0x61B, 0x61C, BREAK},       {0x61F, 0x61F, BREAK},     {0x6D4, 0x6D4, BREAK},
       {0x964, 0x965, BREAK},       {0x17D4, 0x17DA, BREAK},     {0x2000, 0x206F, BREAK},   {0x3000, 0x303F, BREAK},
-      {0x30FB, 0x30FB, BREAK},     {0xFEFF, 0xFEFF, BREAK},     {0xFF5F, 0xFF65, BREAK},
+      {0x2E00, 0x2E7F, BREAK},     {0x30FB, 0x30FB, BREAK},     {0xFE10, 0xFE1F, BREAK},   {0xFE30, 0xFE6F, BREAK},
+      {0xFEFF, 0xFEFF, BREAK},     {0xFF5F, 0xFF65, BREAK},
       {0xE00, 0xE7F, SYLLABLE}, /* Thai */
       {0x1000, 0x109F, SYLLABLE},  {0x1780, 0x17FF, SYLLABLE},  {0x3040, 0x30FF, SYLLABLE},
       {0x31F0, 0x31FF, SYLLABLE},  {0x3400, 0x9FFF, SYLLABLE},  {0xF900, 0xFAFF, SYLLABLE},
@@ -176,13 +182,16 @@ static __attribute__((noinline)) uint32_t hash_run(uint32_t kind, const uint32_t
   return hash;
 }
 
+/* Changes how a character looks or where a line may break, not what it is. */
+static bool unheard(uint32_t c) { return c == 0xAD || within(c, 0x20D0, 0x20FF) || within(c, 0xFE00, 0xFE0F); }
+
 /* The folded characters of a token, at most UB_WORD_CHARS of them. */
 static uint32_t fold_token(const uint8_t *text, const ub_token *token, uint32_t *chars) {
   uint32_t count = 0;
   for (size_t at = token->start; at < token->end && count < UB_WORD_CHARS;) {
     const uint32_t code = ub_code_point(text, token->end, &at);
     if (code == UB_INVALID) break;
-    chars[count++] = fold(code);
+    if (!unheard(code)) chars[count++] = fold(code);
   }
   return count;
 }
@@ -214,11 +223,11 @@ UB_SMALL uint32_t ub_pieces(const uint8_t *text, const ub_token *token, uint16_t
 }
 
 UB_SMALL uint32_t ub_phrase_hash(const uint8_t *text, const ub_token *tokens, uint32_t from, uint32_t to,
-                                 uint16_t slot) {
+                                 uint32_t any, uint16_t slot) {
   uint32_t hash = hash_add(hash_start(PHRASE), slot);
   for (uint32_t i = from; i < to; i++) {
     uint32_t chars[UB_WORD_CHARS];
-    const uint32_t length = fold_token(text, &tokens[i], chars);
+    const uint32_t length = i == any ? 0 : fold_token(text, &tokens[i], chars); /* no token is empty */
     for (uint32_t k = 0; k < length; k++) hash = hash_add(hash, chars[k]);
     hash = hash_add(hash, ' ');
   }
@@ -232,7 +241,7 @@ UB_SMALL bool ub_number_json(const uint8_t *text, const ub_token *token, char ou
   const uint32_t length = fold_token(text, token, chars);
   if (length == UB_WORD_CHARS) return false; /* there may be more */
   uint32_t at = 0, used = 0, digits = 0, decimals = 0;
-  bool point = false;
+  bool point = false, grouped = false;
   if (at < length && chars[at] == '-') out[used++] = (char)chars[at++];
   for (; at < length; at++) {
     const uint32_t c = chars[at];
@@ -244,7 +253,12 @@ UB_SMALL bool ub_number_json(const uint8_t *text, const ub_token *token, char ou
       digits++;
       if (point) decimals++;
     } else if ((c == '.' || c == ',') && !point && digits > 0) {
-      if (c == ',' && length - at == 4 && (digits > 1 || chars[at - 1] != '0')) continue; /* 1,000, not 0,500 */
+      const bool group = length - at == 4 || (length - at > 4 && (chars[at + 4] == ',' || chars[at + 4] == '.'));
+      if (c == ',' && group && (digits > 1 || chars[at - 1] != '0')) { /* 1,000, not 0,500 */
+        grouped = true;
+        continue;
+      }
+      if (c == ',' && grouped) return false;
       out[used++] = '.';
       point = true;
     } else {

@@ -30,10 +30,12 @@ int32_t ub_tokenize(const uint8_t *text, size_t length, ub_token *tokens, uint32
 /* The hash buckets of a token, each in [first, rows). Returns how many were written: 1 .. UB_MAX_PIECES - 1. */
 uint32_t ub_pieces(const uint8_t *text, const ub_token *token, uint16_t first, uint16_t rows, uint16_t *pieces);
 
-/* Hash of a slot and of the lower-cased tokens [from, to): the key of the bundle's values. */
-uint32_t ub_phrase_hash(const uint8_t *text, const ub_token *tokens, uint32_t from, uint32_t to, uint16_t slot);
+/* Hash of a slot and of the lower-cased tokens [from, to): the key of the bundle's values. The token `any`, if it is one
+ * of them, counts as any number. */
+uint32_t ub_phrase_hash(const uint8_t *text, const ub_token *tokens, uint32_t from, uint32_t to, uint32_t any,
+                        uint16_t slot);
 
-/* The value of a number token as a JSON number, NUL-terminated: "20.5" for 20.5 and for 20,5, "1000" for 1,000.
+/* The value of a number token as a JSON number, NUL-terminated: "20.5" for 20.5 and for 20,5, "1000.5" for 1,000.5.
  * False if the token is no plain number (a time of day, more than nine digits, ...). */
 #define UB_NUMBER_CHARS 16
 bool ub_number_json(const uint8_t *text, const ub_token *token, char out[UB_NUMBER_CHARS]);

@@ -28,7 +28,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     char number[UB_NUMBER_CHARS];
     if (tokens[i].number && ub_number_json(text, &tokens[i], number)) REQUIRE(strlen(number) < sizeof number);
   }
-  if (written > 0) (void)ub_phrase_hash(text, tokens, 0, written, 0);
+  if (written > 0) (void)ub_phrase_hash(text, tokens, 0, written, 0, 0);
   free(text);
   return 0;
 }

@@ -24,12 +24,13 @@ from home_assistant_intents import get_intents, get_languages
 from rich.progress import Progress
 
 from train import augment
+from train.agentlib import number_in
 from train.errors import UserError
 from train.examples import Example, Slot, Value
 from train.home import english, outside
 from train.home.lexicon import HELD_OUT, Lexicon, Part
 from train.home.lexicon import load as load_lexicon
-from train.home.numbers import spoken, written
+from train.home.numbers import spoken
 from train.home.templates import (
     AnyOrder,
     Choice,
@@ -459,7 +460,7 @@ class _Maker:
     def valued(self, slot: Slot, text: str) -> Slot:
         """The slot with the value that its words have."""
         words = text[slot.start : slot.end].lower()
-        number = written(words) if slot.slot in self.numeric else None
+        number = number_in(words) if slot.slot in self.numeric else None
         other = None if isinstance(slot.value, str) else slot.value
         return replace(slot, value=self.values.get(slot.slot, {}).get(words, other if number is None else number))
 

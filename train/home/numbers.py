@@ -1,19 +1,11 @@
 """Numbers as people say them, in any language that Unicode's rule-based number formats (CLDR RBNF) cover."""
 
-import re
 from functools import cache
 
 from hassil.numbers import get_rbnf_engine
 
 _UNSPOKEN = ("financial", "verbose", "ordinal", "year")
 """Rule sets that nobody uses for a count in speech."""
-
-
-def written(text: str) -> int | float | None:
-    """The number that digits stand for; ``None``: it is no plain number."""
-    if not re.fullmatch(r"-?\d+(\.\d+)?", text, re.ASCII):
-        return None
-    return float(text) if "." in text else int(text)
 
 
 @cache

@@ -57,7 +57,7 @@ static void read_line(char *line, size_t size) {
 static void application(void *unused) {
   (void)unused;
   for (;;) {
-    static char line[UB_MAX_TEXT + 1];
+    static char line[UB_MAX_TEXT + 2]; /* one more than there may be: what was cut is refused as too long */
     read_line(line, sizeof line);
     if (line[0] != '\0') {
       obey(line);

@@ -90,14 +90,14 @@ typedef struct {
 
 static void parse(void *context) {
   parse_call *const call = context;
+  const size_t length = strnlen(call->text, UB_MAX_TEXT + 1);
   call->status =
-      update.agent == NULL ? opened : ub_parse(update.agent, (const uint8_t *)call->text, strlen(call->text), call->answer);
+      update.agent == NULL ? opened : ub_parse(update.agent, (const uint8_t *)call->text, length, call->answer);
 }
 
 ub_status agent_parse(const char *text, ub_answer *answer) {
-  if (strnlen(text, UB_MAX_TEXT + 1) > UB_MAX_TEXT) {
-    return UB_ERROR_WORDS;
-  }
+  answer->accepted = false; /* also if there is no agent */
+  answer->slot_count = 0;
   parse_call call = {.text = text, .answer = answer};
   agent_run(parse, &call);
   return call.status;

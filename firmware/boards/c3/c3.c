@@ -132,11 +132,14 @@ static uint64_t read_mcycle(void) {
 
 static uint64_t microseconds(void *context) {
   (void)context;
-  if (clock_source == CLOCK_SYSTIMER && latch_systimer()) {
-    uint32_t high = SYSTIMER_UNIT0_HI;
-    return ((uint64_t)high << 32 | SYSTIMER_UNIT0_LO) / SYSTIMER_PER_MICROSECOND;
+  static uint64_t last; /* stands while the timer does not answer: it never steps back */
+  if (clock_source == CLOCK_MCYCLE) {
+    last = read_mcycle() / (cpu_hz / 1000000u);
+  } else if (clock_source == CLOCK_SYSTIMER && latch_systimer()) {
+    const uint32_t high = SYSTIMER_UNIT0_HI;
+    last = ((uint64_t)high << 32 | SYSTIMER_UNIT0_LO) / SYSTIMER_PER_MICROSECOND;
   }
-  return clock_source == CLOCK_MCYCLE ? read_mcycle() / (cpu_hz / 1000000u) : 0;
+  return last;
 }
 
 /* ---- Watchdogs ---- */
