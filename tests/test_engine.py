@@ -442,8 +442,8 @@ def test_a_number_has_a_value_beside_words_that_left_it_as_it_is(text: str, valu
     tags = np.zeros((count, 3), np.int8)
     tags[0, 1], tags[1:, 2] = 100, 100
     parts = [np.zeros(1, np.int8), tags, np.zeros((count, 3), np.uint8)]
-    pointers = [ffi().from_buffer(kind, part) for kind, part in zip(("int8_t[]", "int8_t[]", "uint8_t[]"), parts)]
-    logits = ffi().new("ub_logits *", pointers)
+    types = ("int8_t[]", "int8_t[]", "uint8_t[]")
+    logits = ffi().new("ub_logits *", list(map(ffi().from_buffer, types, parts)))
     library().ub_decode(agent._agent, raw, logits, answer)
     (slot,) = agent._slots(answer)
     assert (slot.start, slot.end) == (0, len(raw))
@@ -461,7 +461,8 @@ def test_a_sentence_that_cannot_be_read_leaves_no_answer() -> None:
     for text, status in ((b"", "EMPTY"), (b"\xff", "UTF8"), (b"a" * 513, "WORDS"), (b"a " * 64, "WORDS")):
         answer = ffi().new("ub_answer *", {"accepted": True, "slot_count": 1})
         assert library().ub_parse(agent._agent, text, len(text), answer) == getattr(library(), f"UB_ERROR_{status}")
-        assert not answer.accepted and answer.slot_count == 0
+        assert not answer.accepted
+        assert answer.slot_count == 0
 
 
 def test_code_calls_neither_heap_nor_float(objects: Path) -> None:
