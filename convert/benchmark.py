@@ -474,7 +474,7 @@ def _run(options: argparse.Namespace, console: Console) -> Results:
         options.epochs or preset.epochs(len(data.train)),
         options.teacher or default_folder(),
         options.labels_per_intent,
-        Budget.parse(options.budget) if options.budget else None,
+        Budget.parse(options.budget) if options.budget is not None else None,
         options.soft_labels,
         options.most_accepted,
     )

@@ -71,6 +71,8 @@ def run(folder: Path, options: Options, console: Console) -> dict[str, Any]:
         name = re.sub("[^A-Za-z0-9._-]+", "_", f"{record['data']}-{record['language']}")[:32]
     elif not re.fullmatch("[A-Za-z0-9._-]{1,32}", name):
         raise UserError(f"--name {name!r}: an agent's name has 1 to 32 of the characters A-Z a-z 0-9 . _ -")
+    if not (folder / pipeline.DATA).is_dir():
+        raise UserError(f"{folder / pipeline.DATA} is missing; train a student first: python -m train --out {folder}")
     data = datasets.load(str(folder / pipeline.DATA), data_dir=None, cache_dir=folder)
     usable = [
         e
@@ -200,9 +202,9 @@ def read_bench(path: Path, bundle: Path) -> dict[str, Any] | None:
     digest = hashlib.sha256(bundle.read_bytes()).hexdigest()
     try:
         agents: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["agents"]
-    except (ValueError, KeyError, TypeError):  # of another version
+        return next((figures for figures in agents.values() if figures.get("sha256") == digest), None)
+    except (ValueError, KeyError, TypeError, AttributeError):  # of another version
         return None
-    return next((figures for figures in agents.values() if figures.get("sha256") == digest), None)
 
 
 def refresh_reports(folder: Path) -> None:

@@ -6,6 +6,7 @@ answer.
 
 import argparse
 import dataclasses
+import errno
 import io
 import json
 import os
@@ -132,13 +133,13 @@ def evaluate(args: argparse.Namespace, console: Console) -> int:
         ]
         _warn_of_resets(agent)
     metrics = measure(examples, predictions)
-    if args.out is not None:
-        _write_predictions(args.out, examples, predictions)
     if args.json:
         print_json(metrics.to_json())
     else:
         console.print(display.metrics_table(metrics))
         display.print_mistakes(console, examples, predictions, args.errors)
+    if args.out is not None:  # after the figures: what cannot be written shall not cost them
+        _write_predictions(args.out, examples, predictions)
     return 0
 
 
@@ -367,6 +368,9 @@ def build_parser() -> argparse.ArgumentParser:
 @reporting()
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit status."""
+    for name in ("stdin", "stdout", "stderr"):  # closed by whoever started this
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))  # noqa: SIM115 (for good)
     args = build_parser().parse_args(argv)
     # Instead of a traceback: what is typed and no UTF-8 reaches the check of the request, and a surrogate without its
     # other half, which an answer may have, is shown as JSON escapes it.
@@ -378,10 +382,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         status = run(args, display.open_console())
         sys.stdout.flush()
         return status
-    except BrokenPipeError:
-        # Whoever read the output has seen enough; nothing more may be flushed into the closed pipe.
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        # Nothing more may be flushed into the closed pipe or the full disk.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        if error.errno == errno.EPIPE:  # whoever read the output has seen enough
+            return 1
+        raise UserError(f"the output cannot be written ({error.strerror}); make room, or send it elsewhere") from None
 
 
 if __name__ == "__main__":

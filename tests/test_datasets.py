@@ -334,7 +334,7 @@ nlu:
 - intent: order
   examples: |
     - bring me [two](count:2) [pizzas](dish)
-    - a [soup]{"entity": "dish", "value": "soup of the day"} please
+    - a [soup][{"entity": "dish", "value": "soup of the day"}] please
     - [tea]{"entity": "drink", "role": "before"} then [ale]{"entity": "drink", "role": "after", "group": "1"}
 - intent: out_of_scope
   examples: |
@@ -357,6 +357,30 @@ def test_rasa_file(tmp_path: Path) -> None:
     assert made.values["dish"] == {"soup": "soup of the day", "pizzas": "pizza", "margherita": "pizza"}
     assert by_text["who are you"].intent is None
     assert get(str(tmp_path)).train == made.train
+
+
+@pytest.mark.parametrize("content", [RASA, HASSIL], ids=["Rasa", "hassil"])
+def test_a_folder_of_yaml_has_its_own_name(content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "my.shop set"
+    folder.mkdir()
+    (folder / "some.yml").write_text(content)
+    monkeypatch.chdir(folder)
+    assert get(".", size=50).name == get(str(folder), size=50).name == "my.shop set"
+
+
+def test_values_of_sentences_that_validation_takes_are_known(tmp_path: Path) -> None:
+    numbers = [Example(f"dim to {i} percent", "Dim", (Slot("level", 7, 7 + len(str(i)), i + 1),)) for i in range(40)]
+    made = get(write(tmp_path / "dim", train=numbers))
+    assert len(made.valid) == 4
+    assert made.values["level"] == {str(i): i + 1 for i in range(40)}
+
+
+def test_no_validation_part_is_read_as_none(tmp_path: Path) -> None:
+    examples = [Example(f"dim {i}", "Dim") for i in range(40)]
+    made = get(write(tmp_path / "dim", train=examples, valid=[]))
+    save(made, tmp_path / "again")
+    again = get(str(tmp_path / "again"))
+    assert (again.train, again.valid) == (examples, [])
 
 
 def write(folder: Path, **parts: list[Example]) -> str:
@@ -420,6 +444,11 @@ def test_mistakes(tmp_path: Path) -> None:
         ("nlu: 5", "must be a list of mappings"),
         (RASA.replace("(dish)", "(:5)"), '"slot" must be a string that is not empty'),
         (RASA.replace('"soup of the day"', "[1]"), '"value" of slot "dish"'),
+        (RASA.replace('the day"}]', 'the day"}, {"entity": "meal"}]'), "expected one"),
+        (RASA.replace('"soup of the day"', '"{soup}", "role": 5'), "expected one"),
+        (RASA.replace("- intent: order", "- intent:"), "must be a name, not None"),
+        (RASA.replace("    - who", "    who"), "'who are you': each line of examples: must begin with -"),
+        ("intents:\n  A:\n    data:\n    - sentences: [5]", '"sentences:" of texts'),
         ("nlu:\n- intent: a\n  examples:\n  - metadata: x", "is empty"),
     ],
 )

@@ -513,7 +513,7 @@ def test_gcc_analyzer_finds_nothing(source: Path, tmp_path: Path) -> None:
 # ---- fuzzing ----
 
 
-@pytest.mark.parametrize("target", ["bundle", "text", "protocol"])
+@pytest.mark.parametrize("target", ["bundle", "text", "protocol", "update"])
 def test_fuzzing_finds_nothing(target: str, bundle: Path, tmp_path: Path) -> None:
     """A bounded while; tests/fuzz/*.c say what must hold. By hand: the same command with another -max_total_time."""
     clang = tool("clang", "clang libclang-rt-dev")
@@ -531,7 +531,10 @@ def test_fuzzing_finds_nothing(target: str, bundle: Path, tmp_path: Path) -> Non
         "bundle": bundle.read_bytes(),
         "text": "Turn the Küche light to 20.5 %, it's 灯 1,000".encode(),
         "protocol": b"/info\n@17 turn on *0000\n/stats\r\n/selftest\n/parse x\n",
+        "update": b"\0turn on the kitchen light\n\0/update begin 256 9F41B3A5\n\x02@1 /update data 0 AAAA\n\1/update\n"
+        b"\0/update activate\n\x08/info\n",
     }
+    (tmp_path / "agent.bundle").write_bytes(bundle.read_bytes())
     (corpus / "seed").write_bytes(seeds[target])
     limits = ["-max_total_time=4", "-max_len=200000", "-seed=1", f"-artifact_prefix={tmp_path}/"]
     done = subprocess.run([program, *limits, corpus], capture_output=True, text=True, check=False, cwd=tmp_path)

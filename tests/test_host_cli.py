@@ -283,6 +283,33 @@ def test_chat_from_a_pipe() -> None:
     assert "too many words" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("redirected", "status", "message"),
+    [
+        ("ask hello > /dev/full", 2, "the output cannot be written"),
+        ("ask hello --json > /dev/full", 2, "the output cannot be written"),
+        ("ask hello >&-", 0, ""),
+        ("chat <&-", 0, ""),
+        ("monitor <&-", 0, ""),
+    ],
+)
+def test_streams_that_are_full_or_closed(redirected: str, status: int, message: str) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    with FakeAgent() as fake:
+        done = subprocess.run(
+            f"{sys.executable} -m host {redirected}",
+            shell=True,
+            cwd=PROJECT,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            env={**os.environ, "UTTERBIT_BOARD": fake.path},
+        )
+    assert "Traceback" not in done.stderr
+    assert (done.returncode, message in done.stderr) == (status, True)
+
+
 def test_boards() -> None:
     done = run("boards", "--json")
     assert done.returncode == 0

@@ -83,7 +83,7 @@ def main(arguments: list[str] | None = None) -> int:
     console = Console(highlight=False, soft_wrap=True)
     name = Path(os.path.abspath(options.data)).name  # "." and ".." have none
     out: Path = options.out or Path("build") / (name if options.language == "en" else f"{name}-{options.language}")
-    budget = Budget.parse(options.budget) if options.budget else None
+    budget = Budget.parse(options.budget) if options.budget is not None else None
     shape = _shape(options.shape) if options.shape else {}
     if options.what == "search":
         if not budget:

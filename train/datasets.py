@@ -137,7 +137,7 @@ def save(dataset: DataSet, folder: Path) -> None:
     """
     for part in (*PARTS, PEOPLE):
         path, examples = folder / f"{part}.jsonl", getattr(dataset, part)
-        if examples or part == "train":
+        if examples or part in ("train", "valid"):  # without a file for validation load would split it off
             write_jsonl(path, examples)
         else:
             path.unlink(missing_ok=True)
@@ -271,10 +271,11 @@ def _load_path(path: Path, language: str, seed: int, size: int | None) -> DataSe
     if not found:
         raise UserError(f"{path}: holds neither train.jsonl nor YAML; expected one of them")
     documents = [(file, _yaml(file)) for file in found]
+    name = path.stem if path.is_file() else path.resolve().name
     if any("intents" in document and isinstance(document["intents"], dict) for _, document in documents):
-        return _load_hassil(path, documents, language, seed, size)
+        return _load_hassil(name, documents, language, seed, size)
     if any("nlu" in document for _, document in documents):
-        return _load_rasa(path, documents, language, seed)
+        return _load_rasa(name, documents, language, seed)
     raise UserError(f'{path}: expected hassil YAML (a mapping "intents:") or Rasa NLU YAML (a list "nlu:")')
 
 
@@ -282,16 +283,17 @@ def _load_jsonl(folder: Path, language: str, seed: int) -> DataSet:
     train, valid, test, people = (
         read_jsonl(path) if (path := folder / f"{part}.jsonl").is_file() else [] for part in (*PARTS, PEOPLE)
     )
+    told = train
     if not (folder / "valid.jsonl").is_file():
         train, valid = split_off(train, seed)
     name = folder.resolve().name
     dataset = DataSet(name, language, train, valid, test, people=people, provenance={"data": name})
     manifest = folder / "provenance.json"
     if manifest.is_file():
-        told = {"name": name, "language": language, "provenance": dataset.provenance, **_load_json(manifest)}
-        if not (is_text(told["name"]) and is_text(told["language"]) and isinstance(told["provenance"], dict)):
+        record = {"name": name, "language": language, "provenance": dataset.provenance, **_load_json(manifest)}
+        if not (is_text(record["name"]) and is_text(record["language"]) and isinstance(record["provenance"], dict)):
             raise UserError(f'{manifest}: expected {{"name": "…", "language": "…", "provenance": {{…}}}}')
-        dataset.name, dataset.language, dataset.provenance = told["name"], told["language"], told["provenance"]
+        dataset.name, dataset.language, dataset.provenance = record["name"], record["language"], record["provenance"]
     tables = folder / "values.json"
     if tables.is_file():
         record = _load_json(tables)
@@ -300,7 +302,7 @@ def _load_jsonl(folder: Path, language: str, seed: int) -> DataSet:
             raise UserError(f'{tables}: expected {{"numeric_slots": [slot…], "values": {{slot: {{words: value}}}}}}')
         dataset.values, dataset.numeric_slots = values, numeric
     else:
-        dataset.values, dataset.numeric_slots = told_values(train)
+        dataset.values, dataset.numeric_slots = told_values(told)
     sentences = folder / UNLABELLED
     if sentences.is_file():
         dataset.unlabelled = [line for line in _text(sentences).splitlines() if line.strip()]
@@ -377,7 +379,7 @@ def _yaml(path: Path) -> dict[str, Any]:
 
 
 def _load_hassil(
-    path: Path, documents: Sequence[tuple[Path, dict[str, Any]]], language: str, seed: int, size: int | None
+    name: str, documents: Sequence[tuple[Path, dict[str, Any]]], language: str, seed: int, size: int | None
 ) -> DataSet:
     merged: dict[str, Any] = {"intents": {}, "lists": {}, "expansion_rules": {}, "skip_words": []}
     for file, document in documents:
@@ -385,7 +387,7 @@ def _load_hassil(
             spoken = document["language"]
             if not is_text(spoken) or merged.setdefault("language", spoken) != spoken:
                 raise UserError(
-                    f'{file}: "language:" must be one word, the same in all files of {path}, not {spoken!r}'
+                    f'{file}: "language:" must be one word, the same in all files of {name}, not {spoken!r}'
                 )
         skip_words = document.get("skip_words") or []
         if not isinstance(skip_words, list) or not all(map(is_text, skip_words)):
@@ -399,13 +401,16 @@ def _load_hassil(
         for intent, body in (document.get("intents") or {}).items():
             if not isinstance(body, dict) or not isinstance(body.get("data"), list):
                 raise UserError(f'{file}: intent {intent!r} needs a list "data:" with blocks of "sentences:"')
-            if not all(isinstance(b, dict) and isinstance(b.get("sentences"), list) for b in body["data"]):
-                raise UserError(f'{file}: intent {intent!r}: each block of "data:" needs a list "sentences:"')
+            if not all(
+                isinstance(b, dict) and isinstance(b.get("sentences"), list) and all(map(is_text, b["sentences"]))
+                for b in body["data"]
+            ):
+                raise UserError(f'{file}: intent {intent!r}: each block of "data:" needs a list "sentences:" of texts')
             merged["intents"].setdefault(str(intent), {"data": []})["data"] += body["data"]
     merged.setdefault("language", language)
-    made = home.generate_from(merged, path.name, seed, size)
+    made = home.generate_from(merged, name, seed, size)
     return DataSet(
-        path.stem,
+        name,
         merged["language"],
         made.parts["train"],
         made.parts["valid"],
@@ -416,10 +421,11 @@ def _load_hassil(
     )
 
 
-_RASA_ENTITY = re.compile(r"\[([^\]]+)\](?:\(([^)]+)\)|(\{[^}]*\}))")
+_OBJECT = r'\{(?:"(?:[^"\\]|\\.)*"|[^"}])*\}'
+_RASA_ENTITY = re.compile(rf"\[([^\]]+)\](?:\(([^)]+)\)|({_OBJECT}|\[\s*{_OBJECT}(?:\s*,\s*{_OBJECT})*\s*\]))")
 
 
-def _load_rasa(path: Path, documents: Sequence[tuple[Path, dict[str, Any]]], language: str, seed: int) -> DataSet:
+def _load_rasa(name: str, documents: Sequence[tuple[Path, dict[str, Any]]], language: str, seed: int) -> DataSet:
     """Rasa 2 and 3 NLU data: intents with ``[words](entity:value)`` or ``[words]{"entity": …}``, and synonyms.
 
     An entity's role and group are part of its slot's name: ``city.departure``. A synonym is a value of the slots in
@@ -433,12 +439,14 @@ def _load_rasa(path: Path, documents: Sequence[tuple[Path, dict[str, Any]]], lan
             raise UserError(f"{file}: nlu: must be a list of mappings")
         for item in items:
             if "synonym" in item:
-                for line in _rasa_lines(item):
+                for line in _rasa_lines(item, file):
                     synonyms[line.lower()] = str(item["synonym"])
             elif "intent" in item:
-                intent = str(item["intent"]).split("/")[0]
+                if not is_text(item["intent"]) or not item["intent"]:
+                    raise UserError(f"{file}: intent: must be a name, not {item['intent']!r}")
+                intent = item["intent"].split("/")[0]
                 label = None if intent in ("nlu_fallback", "out_of_scope") else intent
-                examples += [_rasa_example(line, label, file) for line in _rasa_lines(item)]
+                examples += [_rasa_example(line, label, file) for line in _rasa_lines(item, file)]
     examples = [
         Example(
             example.text,
@@ -455,23 +463,24 @@ def _load_rasa(path: Path, documents: Sequence[tuple[Path, dict[str, Any]]], lan
     for example in examples:
         for slot, words in zip(example.slots, example.slot_texts, strict=True):
             said[slot.slot].add(words)
-    for name, texts in said.items():
-        texts.update(str(value).lower() for value in values.get(name, {}).values())
+    for slot_name, texts in said.items():
+        texts.update(str(value).lower() for value in values.get(slot_name, {}).values())
         for words, meant in synonyms.items():
             if meant.lower() in texts:
-                values.setdefault(name, {}).setdefault(words, meant)
+                values.setdefault(slot_name, {}).setdefault(words, meant)
     train, valid = split_off(examples, seed)
-    provenance = {"data": path.name, "format": "Rasa NLU YAML", "seed": seed}
-    return DataSet(
-        path.stem, language, train, valid, [], values=values, numeric_slots=numeric_slots, provenance=provenance
-    )
+    provenance = {"data": name, "format": "Rasa NLU YAML", "seed": seed}
+    return DataSet(name, language, train, valid, [], values=values, numeric_slots=numeric_slots, provenance=provenance)
 
 
-def _rasa_lines(item: Mapping[str, Any]) -> list[str]:
+def _rasa_lines(item: Mapping[str, Any], file: Path) -> list[str]:
     body = item.get("examples") or ""
     if isinstance(body, list):
         return [str(line.get("text", "") if isinstance(line, dict) else line).strip() for line in body]
-    return [line.strip()[1:].strip() for line in str(body).splitlines() if line.strip().startswith("-")]
+    lines = [line.strip() for line in str(body).splitlines() if line.strip()]
+    if odd := next((line for line in lines if not line.startswith("-")), None):
+        raise UserError(f"{file}: {odd!r}: each line of examples: must begin with -")
+    return [line[1:].strip() for line in lines]
 
 
 def _rasa_example(line: str, intent: str | None, file: Path) -> Example:
@@ -482,10 +491,12 @@ def _rasa_example(line: str, intent: str | None, file: Path) -> Example:
             return words, slot.strip(), shown.strip() or None
         try:
             record = json.loads(long)
+            if isinstance(record, list):  # Rasa's way to say several things of the same words
+                (record,) = record
             name = ".".join(record[key] for key in ("entity", "role", "group") if key == "entity" or record.get(key))
             return words, name, record.get("value")
-        except (json.JSONDecodeError, KeyError, TypeError):
-            raise UserError(f'{file}: {line!r}: expected {{"entity": "name", …}} after [words]') from None
+        except (ValueError, KeyError, TypeError):
+            raise UserError(f'{file}: {line!r}: expected one {{"entity": "name", …}} after [words]') from None
 
     text, slots = unmark(line, _RASA_ENTITY, read)
     if not text:

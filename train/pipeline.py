@@ -88,14 +88,17 @@ def run(
         schedule.require_time_to_prune()
         console.print(f"before pruning: {describe(vars(price(sizes)))}, at {price.positions - 1} words")
         prune = Pruner(sizes, budget, price, train_data, vocabulary.pieces(), console.print, seed=schedule.seed)
+    pretrained = Teacher(teacher, CACHE) if teacher else None
+    if pretrained:
+        _ = pretrained.backbone  # one that cannot be read shall say so before anything is lost
     if (out / STUDENT_JSON).exists():  # what it was trained on is about to go
         (out / STUDENT_JSON).unlink()
     datasets.save(data, out / DATA)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         lexical, soft = None, None
-        if teacher:
-            lexical, soft = _distil(teacher, data, labels, vocabulary, preset, schedule, progress, console)
+        if pretrained:
+            lexical, soft = _distil(pretrained, data, labels, vocabulary, preset, schedule, progress, console)
         student = Student(sizes, dropout=schedule.dropout, seed=schedule.seed)
         pieces = vocabulary.pieces()
         told = (sizes, schedule, budget, price(sizes), labels, train_data, valid_data, pieces, lexical, soft)
@@ -129,7 +132,7 @@ def run(
             prune=prune,
             checkpoint=checkpoint,
         )
-    lesson = {"checkpoint": Teacher(teacher, CACHE).digest, **asdict(preset.distillation)} if teacher else None
+    lesson = {"checkpoint": pretrained.digest, **asdict(preset.distillation)} if pretrained else None
     pruned = {"from": sizes.to_json(), "budget": budget.limits} if budget else None
     save(student, labels, data, schedule, history, lesson, out, pruned=pruned, cost=vars(price(student.shape)))
     checkpoint.remove()
@@ -172,7 +175,7 @@ def _versions() -> dict[str, str]:
 
 
 def _distil(
-    folder: Path,
+    teacher: Teacher,
     data: DataSet,
     labels: Labels,
     vocabulary: Vocabulary,
@@ -181,8 +184,8 @@ def _distil(
     progress: Progress,
     console: Console,
 ) -> tuple[LexicalTargets, SoftTargets | None]:
-    """What the teacher in ``folder`` knows that the labels do not say."""
-    teacher, plan = Teacher(folder, CACHE), preset.distillation
+    """What the teacher pretrained that the labels do not say."""
+    plan = preset.distillation
     with console.status("asking the teacher about words"):
         words, vectors = lexicon(teacher, data, plan)
         lexical = lexical_targets(words, vectors, vocabulary, plan)
@@ -263,10 +266,14 @@ def load(folder: Path) -> tuple[Student, Labels, dict[str, Any]]:
         student, labels = Student(Shape.from_json(record["shape"])), Labels.from_json(record["labels"])
         for variable in student.variables:
             if variable.dtype == "float32":
-                variable.assign(weights[variable.path.replace("/", ".")])
+                array = weights[name := variable.path.replace("/", ".")]
+                if array.shape != tuple(variable.shape):
+                    raise ValueError(f"{name} is {array.shape}, not {tuple(variable.shape)}")
+                variable.assign(array)
+        _ = [record[key] for key in ("data", "language", "schedule", "history", "teacher", "pruned", "provenance")]
     except FileNotFoundError as error:
         raise UserError(f"{error.filename} is missing; train a student first: python -m train --out {folder}") from None
-    except (ValueError, OSError, zipfile.BadZipFile) as error:
+    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
         raise UserError(f"the student in {folder} cannot be read ({error}); train it again") from None
     except (KeyError, TypeError) as error:
         raise UserError(f"the student in {folder} is of another version ({error} is amiss); train it again") from None

@@ -90,7 +90,7 @@ static const struct {
     [UB_ERROR_ARENA] = {"arena", "the bundle needs more memory than there is"},
     [UB_ERROR_UTF8] = {"utf8", "the text is not UTF-8"},
     [UB_ERROR_EMPTY] = {"empty", "the text has no word"},
-    [UB_ERROR_WORDS] = {"words", "the text has too many words or more than 512 bytes"},
+    [UB_ERROR_WORDS] = {"words", "the text has too many words, or bytes"},
     [UB_ERROR_SELFTEST] = {"selftest", "a golden sentence gave other numbers"},
 };
 

@@ -418,7 +418,7 @@ static UB_SMALL fault update_data(exchange *x) {
   uint32_t offset;
   const int32_t length = take(&x->text, "u ", &offset) ? decode_base64(x->text, bytes, UB_CHUNK_BYTES) : -1;
   if (length < 0) {
-    return (fault){"update", "expected OFFSET BASE64, at most 256 bytes"};
+    return (fault){"update", "expected OFFSET BASE64, at most " TEXT(UB_CHUNK_BYTES) " bytes"};
   }
   return answer_update(x, ub_update_data(x->session->board->update, offset, bytes, (uint32_t)length));
 }
@@ -514,7 +514,7 @@ static fault receive(exchange *x) {
     return crc_fault(session, "bytes of the line were lost");
   }
   if (session->line_overlong) {
-    return (fault){"long", "the line has more than 512 bytes"};
+    return (fault){"long", "the line has more than " TEXT(UB_MAX_LINE) " bytes"};
   }
   ub_view tail = x->text;
   uint32_t crc = 0;
@@ -571,7 +571,7 @@ static void answer_line(ub_session *session) {
     if (x.reply.overflow) {
       x.reply.length = 0;
       x.reply.overflow = false;
-      wrong = (fault){"long", "the reply has more than 1536 bytes"};
+      wrong = (fault){"long", "the reply has more than " TEXT(UB_MAX_REPLY) " bytes"};
     }
     if (wrong.word != NULL) {
       fail(&x, wrong);
