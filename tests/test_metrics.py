@@ -75,7 +75,7 @@ def test_counting_by_hand() -> None:
         "exact": 0.5,
         "out_of_scope": {"n": 3, "accepted": 1},
         "in_scope": {"n": 4, "rejected": 1},
-        "implied_accuracy": 0.75,
+        "implied_accuracy": 0.5,
         "value_accuracy": 0.0,
         "device_us": {"p50": 30, "p95": 60},
         "errors": 1,

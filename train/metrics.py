@@ -12,7 +12,7 @@ slot_f1            micro F1 over spans, as conlleval and seqeval compute it, 0 â
 exact              of the sentences in scope: intent and every span right
 out_of_scope       n of them (gold intent null), and how many the agent accepted
 in_scope           n of them, and how many the agent rejected
-implied_accuracy   of the sentences in scope: the implied slots are exactly the gold ones; null for a file
+implied_accuracy   of the sentences in scope: not rejected, and the implied slots are the gold ones; null for a file
                    without any
 value_accuracy     of the gold slots with a normalised value: found, and with that value
 device_us          50th and 95th percentile (nearest rank) of the device's time for an answer, microseconds
@@ -110,7 +110,9 @@ def measure(examples: Sequence[Example], predictions: Sequence[Prediction]) -> M
         exact=_share([is_exact(gold, guess) for gold, guess in inside]),
         out_of_scope=OutOfScope(len(outside), sum(guess.intent is not None for guess in outside)),
         in_scope=InScope(len(inside), sum(guess.intent is None for _, guess in inside)),
-        implied_accuracy=_share([gold.implied == guess.implied for gold, guess in inside]) if has_implied else None,
+        implied_accuracy=_share([guess.intent is not None and gold.implied == guess.implied for gold, guess in inside])
+        if has_implied
+        else None,
         value_accuracy=_share(values),
         device_us=Percentiles.of([guess.us for guess in predictions if guess.us is not None]),
         errors=sum(guess.error is not None for guess in predictions),
