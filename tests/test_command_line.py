@@ -2,12 +2,14 @@
 
 import argparse
 import importlib
+import signal
 
 import pytest
 
 from host.errors import AgentError, NoAnswerError
 from train.command_line import reporting, whole
 from train.errors import ReportedError, UserError
+from train.quiet import uninterrupted
 
 
 @pytest.mark.parametrize(
@@ -85,3 +87,23 @@ def test_whole_numbers(least: int, text: str) -> None:
 def test_what_is_no_whole_number_from_one_on(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="from 1 to"):
         whole(1)(text)
+
+
+def test_an_interrupt_waits_for_native_code() -> None:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    done: list[str] = []
+
+    def work() -> None:
+        with uninterrupted():
+            signal.raise_signal(signal.SIGINT)
+            done.append("all of it")
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            work()
+        assert done
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        with uninterrupted():
+            pass
+    finally:
+        signal.signal(signal.SIGINT, before)

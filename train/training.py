@@ -17,6 +17,7 @@ from train.errors import UserError
 from train.labels import OUTSIDE, Labels
 from train.learner import Checkpoint, Learner, Saved, State
 from train.presets import Preset
+from train.quiet import uninterrupted
 from train.student import Shape, Student
 
 BATCH = (tf.TensorSpec((None, None), tf.int32), tf.TensorSpec((None,), tf.int32), tf.TensorSpec((None, None), tf.int32))
@@ -288,7 +289,8 @@ def train(
             arrays = [train_data.words[batch, :most], train_data.classes[batch], train_data.tags[batch, :most]]
             if soft:
                 arrays += next(soft_batches)
-            total += float(step(*map(tf.constant, arrays)))
+            with uninterrupted():
+                total += float(step(*map(tf.constant, arrays)))
             done += 1
             progress(done, steps, total / (done - epoch * per_epoch))
             float_part = done / (schedule.float_epochs * per_epoch) if schedule.float_epochs else 2.0
@@ -297,7 +299,8 @@ def train(
                 learner = learner_of(student)
                 learner.restore(smaller[1])
                 step = make_step()
-        intent, exact = evaluate(learner.student, valid_data, rows, labels)
+        with uninterrupted():
+            intent, exact = evaluate(learner.student, valid_data, rows, labels)
         epochs.append(Epoch(epoch + 1, learner.student.quantized, total / per_epoch, intent, exact))
         if checkpoint:
             checkpoint.save(Saved(learner.student.shape, [asdict(e) for e in epochs], learner.state))
