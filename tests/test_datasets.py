@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from train import datasets, home
+from train import datasets, home, public
 from train.datasets import DataSet, load, save, with_public_text
 from train.errors import UserError
 from train.examples import Example, Slot, write_jsonl
@@ -117,8 +117,8 @@ def test_home_holds_out_sentences_of_people() -> None:
     made = get("home", shared("clinc150"), size=4000)
     assert sum(e.intent is not None for e in made.people) > 100
     assert sum(e.intent is None for e in made.people) > 2000
-    public = [get(name, SHARED).train for name in PUBLIC_INTENTS]
-    seen = {home.normal(e.text) for part in (made.train, made.valid, made.test, *public) for e in part}
+    known = [get(name, SHARED).train for name in PUBLIC_INTENTS]
+    seen = {home.normal(e.text) for part in (made.train, made.valid, made.test, *known) for e in part}
     assert seen.isdisjoint(home.normal(e.text) for e in made.people)
     assert {e.text for e in made.people} <= {e.text for name in PUBLIC_INTENTS for e in get(name, SHARED).valid}
     assert not get("home", size=400).people
@@ -160,7 +160,7 @@ def test_text_of_public_sets_is_added_without_labels(tmp_path: Path, monkeypatch
     def offline(name: str, *_: object) -> Path:
         raise UserError(f"data set {name}: no network")
 
-    monkeypatch.setattr(datasets, "_download", offline)
+    monkeypatch.setattr(public, "_download", offline)
     said: list[str] = []
     own = DataSet("x", "en", [Example("lamp on", "On")], [], [], unlabelled=["lamps"])
     more = with_public_text(own, tmp_path / "sets", cache_dir=tmp_path, say=said.append)
@@ -246,7 +246,7 @@ def test_sequence_mistakes(tmp_path: Path) -> None:
 
 
 def test_bio_like_conlleval() -> None:
-    example = datasets.from_bio(["a", "b", "c", "d"], ["I-x", "I-x", "B-x", "I-y"], "A")
+    example = public.from_bio(["a", "b", "c", "d"], ["I-x", "I-x", "B-x", "I-y"], "A")
     assert [(s.slot, example.text[s.start : s.end]) for s in example.slots] == [
         ("x", "a b"),
         ("x", "c"),
@@ -475,7 +475,7 @@ def test_a_public_set_without_training(tmp_path: Path) -> None:
 
 
 def test_download_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datasets, "_fetch", lambda url, name: b"not what it should be")
+    monkeypatch.setattr(public, "_fetch", lambda url, name: b"not what it should be")
     with pytest.raises(UserError, match="SHA-256"):
         load("snips", data_dir=None, cache_dir=tmp_path)
     assert not list(tmp_path.rglob("seq.in"))
@@ -483,10 +483,10 @@ def test_download_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_unlisted_download_is_trusted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     body = json.dumps({"train": [["hello", "greeting"]], "oos_train": [["what is love", "oos"]]}).encode()
-    monkeypatch.setattr(datasets, "_fetch", lambda url, name: body)
+    monkeypatch.setattr(public, "_fetch", lambda url, name: body)
     made = load("clinc150", data_dir=None, cache_dir=tmp_path)
     assert made.train == [Example("hello", "greeting"), Example("what is love", None)]
     (tmp_path / "clinc150" / "data_full.json").unlink()
-    monkeypatch.setattr(datasets, "_fetch", lambda url, name: body + b" ")
+    monkeypatch.setattr(public, "_fetch", lambda url, name: body + b" ")
     with pytest.raises(UserError, match="SHA-256"):
         load("clinc150", data_dir=None, cache_dir=tmp_path)

@@ -12,36 +12,30 @@ local copy instead. They are not part of the project: heed their licences.
 - ``slurp``: SLURP (CC BY 4.0, Bastianelli et al. 2020)
 """
 
-import csv
-import hashlib
-import http.client
-import io
 import json
 import random
 import re
-import urllib.error
-import urllib.request
 from collections import Counter, defaultdict
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import yaml
-from rich.progress import Progress
 
-from train import home
+from train import home, public
 from train.agentlib import phrase_hash
 from train.errors import UserError
 from train.examples import (
+    PARTS,
     Example,
-    Slot,
     Value,
     checked,
     is_text,
     is_value,
+    read_json,
     read_jsonl,
+    read_text,
     unmark,
     write_atomic,
     write_jsonl,
@@ -51,9 +45,8 @@ from train.home.outside import PUBLIC_INTENTS
 
 CACHE = Path("build") / "cache"
 """Where downloads, and what a teacher says of words, are kept."""
-PARTS = ("train", "valid", "test")
 PEOPLE, UNLABELLED = "people", "unlabelled.txt"
-NAMED = ("home", "snips", "hwu64", "clinc150", "atis", "slurp")
+NAMED = ("home", *public.PUBLIC)
 PUBLIC_TEXT = ("snips", "hwu64", "clinc150")
 """Public sets whose sentences can be had without an agreement."""
 SAME_SENTENCES = {"slurp": ("hwu64",), "hwu64": ("slurp",)}
@@ -165,7 +158,7 @@ def with_public_text(
         if name not in related:
             try:
                 texts += [example.text for example in _load_public(name, data_dir, 1, cache_dir).train]
-                used.append(f"{name} ({PUBLIC[name].licence})")
+                used.append(f"{name} ({public.PUBLIC[name].licence})")
             except UserError as error:
                 say(f"its text is left out of distillation: {error}")
     return replace(
@@ -198,7 +191,7 @@ def _check(dataset: DataSet) -> None:
                     "but the agent hears both alike; give them one value"
                 )
     known = _known(dataset.train)
-    for part in PARTS[1:] if dataset.name not in PUBLIC else ("valid",):
+    for part in PARTS[1:] if dataset.name not in public.PUBLIC else ("valid",):
         for example in getattr(dataset, part):
             missing = [label for label in _labels(example) if label not in known]
             if missing:
@@ -222,11 +215,11 @@ def _load_home(data_dir: Path | None, language: str, seed: int, size: int | None
     sources = []
     if language == "en" and data_dir is not None:
         for name, intents in PUBLIC_INTENTS.items():
-            if _local(name, data_dir) is not None:
+            if public.local(name, data_dir) is not None:
                 outside = {*intents, None} if "oos" in intents else set(intents)
-                public = _load_public(name, data_dir, seed, data_dir)
-                seen.update(home.normal(example.text) for example in public.train)
-                for example in public.train:
+                told = _load_public(name, data_dir, seed, data_dir)
+                seen.update(home.normal(example.text) for example in told.train)
+                for example in told.train:
                     known = _as_home_command(example, outside, language)
                     if known is None:
                         unlabelled.append(example.text)
@@ -234,8 +227,8 @@ def _load_home(data_dir: Path | None, language: str, seed: int, size: int | None
                         foreign.append(known.text)
                     else:
                         crowd.append(known)
-                people += [known for e in public.valid if (known := _as_home_command(e, outside, language))]
-                sources.append(f"{name} ({public.provenance['licence']})")
+                people += [known for e in told.valid if (known := _as_home_command(e, outside, language))]
+                sources.append(f"{name} ({told.provenance['licence']})")
     made = home.generate(language, seed, size, foreign, ", ".join(sources), list(dict.fromkeys(crowd)))
     if people:
         seen.update(home.normal(example.text) for part in made.parts.values() for example in part)
@@ -290,13 +283,13 @@ def _load_jsonl(folder: Path, language: str, seed: int) -> DataSet:
     dataset = DataSet(name, language, train, valid, test, people=people, provenance={"data": name})
     manifest = folder / "provenance.json"
     if manifest.is_file():
-        record = {"name": name, "language": language, "provenance": dataset.provenance, **_load_json(manifest)}
+        record = {"name": name, "language": language, "provenance": dataset.provenance, **read_json(manifest)}
         if not (is_text(record["name"]) and is_text(record["language"]) and isinstance(record["provenance"], dict)):
             raise UserError(f'{manifest}: expected {{"name": "…", "language": "…", "provenance": {{…}}}}')
         dataset.name, dataset.language, dataset.provenance = record["name"], record["language"], record["provenance"]
     tables = folder / "values.json"
     if tables.is_file():
-        record = _load_json(tables)
+        record = read_json(tables)
         values, numeric = record.get("values", {}), record.get("numeric_slots", [])
         if not _is_tables(values) or not isinstance(numeric, list) or not all(isinstance(n, str) for n in numeric):
             raise UserError(f'{tables}: expected {{"numeric_slots": [slot…], "values": {{slot: {{words: value}}}}}}')
@@ -305,7 +298,7 @@ def _load_jsonl(folder: Path, language: str, seed: int) -> DataSet:
         dataset.values, dataset.numeric_slots = told_values(told)
     sentences = folder / UNLABELLED
     if sentences.is_file():
-        dataset.unlabelled = [line for line in _text(sentences).splitlines() if line.strip()]
+        dataset.unlabelled = [line for line in read_text(sentences).splitlines() if line.strip()]
     return dataset
 
 
@@ -335,27 +328,6 @@ def told_values(examples: Sequence[Example]) -> tuple[dict[str, dict[str, Value]
     return dict(values), numeric
 
 
-def _load_json(path: Path) -> dict[str, Any]:
-    try:
-        record = json.loads(_text(path))
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}:{error.lineno}: broken JSON ({error.msg})") from None
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits; brackets within brackets
-        raise UserError(f"{path}: broken JSON ({error})") from None
-    if not isinstance(record, dict):
-        raise UserError(f"{path}: expected a JSON object")
-    return record
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-
-
 class _Words(yaml.SafeLoader):
     """Reads scalars as people mean them who write sentences: yes, no, on, off and dates are words, as in YAML 1.2."""
 
@@ -370,7 +342,7 @@ _Words.add_implicit_resolver(_BOOL, re.compile("^(?:true|True|TRUE|false|False|F
 
 def _yaml(path: Path) -> dict[str, Any]:
     try:
-        document = yaml.load(_text(path), _Words) or {}  # an empty file, or one of comments
+        document = yaml.load(read_text(path), _Words) or {}  # an empty file, or one of comments
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: broken YAML ({' '.join(str(error).split())})") from None
     if not isinstance(document, dict):
@@ -535,277 +507,10 @@ def _labels(example: Example) -> list[str]:
     return [f"intent {example.intent}", *(f"slot {slot.slot}" for slot in example.slots)]
 
 
-# --- public sets ---
-
-
-@dataclass(frozen=True)
-class Public:
-    """Where a public set is at home."""
-
-    licence: str
-    citation: str
-    url: str
-    """Of a folder that is pinned to a commit where the home has commits."""
-    files: tuple[str, ...]
-    """Paths below ``url``. Their SHA-256 are in checksums.sha256; that of a file which is not listed there is
-    recorded at the first download, beside the cached file, and must be the same ever after (trust on first
-    use)."""
-    read: Callable[[Path], dict[str, list[Example]]]
-    """Examples by part, from a folder that has the files; without a part for validation, a tenth of training is."""
-    probe: str
-    """Pattern of a file that a local copy has."""
-
-
 def _load_public(name: str, data_dir: Path | None, seed: int, cache_dir: Path) -> DataSet:
-    public = PUBLIC[name]
-    folder = _local(name, data_dir) if data_dir is not None else None
-    local = folder is not None
-    if folder is None:
-        if not public.files:
-            where = f"{data_dir} does not hold it" if data_dir is not None else "it is not free to download"
-            raise UserError(
-                f"data set {name}: {where}; give --data-dir with a folder {name}/ of train/, valid/, test/, "
-                "each with seq.in, seq.out and label"
-            )
-        folder = _download(name, public, cache_dir)
-    try:
-        parts = {part: [checked(example) for example in examples] for part, examples in public.read(folder).items()}
-    except ValueError as error:
-        raise UserError(f"data set {name} in {folder}: {error}") from None
+    parts, source = public.read(name, data_dir, cache_dir)
     train = parts.get("train", [])
     train, valid = (train, parts["valid"]) if "valid" in parts else split_off(train, seed)
     known = _known(train)
     valid = [example for example in valid if known.issuperset(_labels(example))]
-    provenance = {
-        "data": name,
-        "licence": public.licence,
-        "citation": public.citation,
-        "source": "local copy" if local else public.url,
-        "seed": seed,
-    }
-    return DataSet(
-        name,
-        "en",
-        train,
-        valid,
-        parts.get("test", []),
-        provenance=provenance,
-    )
-
-
-def _local(name: str, data_dir: Path) -> Path | None:
-    if not data_dir.is_dir():
-        raise UserError(f"--data-dir {data_dir} is not a folder")
-    return next((folder for folder in (data_dir / name, data_dir) if any(folder.glob(PUBLIC[name].probe))), None)
-
-
-def _download(name: str, public: Public, cache_dir: Path) -> Path:
-    folder = cache_dir / name
-    listed = (files("train") / "checksums.sha256").read_text(encoding="utf-8").split()
-    known = dict(zip(listed[1::2], listed[::2], strict=True))
-    missing = [path for path in public.files if not (folder / path).is_file()]
-    with Progress(transient=True) as progress:
-        for path in progress.track(missing, description=f"downloading {name}"):
-            content = _fetch(f"{public.url}/{path}", name)
-            digest = hashlib.sha256(content).hexdigest()
-            note = folder / f"{path}.sha256"
-            expected = known.get(f"{name}/{path}") or (note.read_text().strip() if note.is_file() else digest)
-            if digest != expected:
-                raise UserError(
-                    f"data set {name}: {path} from {public.url} has SHA-256 {digest}, expected {expected}; "
-                    "the file was changed or cut short: try again, or give a local copy with --data-dir"
-                )
-            write_atomic(note, digest + "\n")
-            write_atomic(folder / path, content)
-    return folder
-
-
-def _fetch(url: str, name: str) -> bytes:
-    try:
-        with urllib.request.urlopen(url, timeout=60) as response:
-            body: bytes = response.read()
-            return body
-    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
-        reason = getattr(error, "reason", error)
-        raise UserError(
-            f"data set {name}: {url} cannot be downloaded ({reason}); give a local copy with --data-dir"
-        ) from None
-
-
-def _read_sequences(folder: Path) -> dict[str, list[Example]]:
-    """``part/seq.in`` (words), ``part/seq.out`` (BIO tags) and ``part/label``, a sentence a line."""
-    parts = {}
-    for part, names in (("train", ("train",)), ("valid", ("valid", "dev")), ("test", ("test",))):
-        where = next((folder / name for name in names if (folder / name / "seq.in").is_file()), None)
-        if where is not None:
-            parts[part] = _read_sequence_part(where)
-    return parts
-
-
-def _read_sequence_part(folder: Path) -> list[Example]:
-    columns = [_text(folder / name).rstrip().split("\n") for name in ("seq.in", "seq.out", "label")]
-    if len({len(column) for column in columns}) != 1:
-        raise UserError(f"{folder}: seq.in, seq.out and label have {', '.join(str(len(c)) for c in columns)} lines")
-    examples = []
-    for number, (words, tags, intent) in enumerate(zip(*columns, strict=True), 1):
-        if len(words.split()) != len(tags.split()):
-            raise UserError(f"{folder}/seq.out:{number}: {len(tags.split())} tags for {len(words.split())} words")
-        examples.append(from_bio(words.split(), tags.split(), intent.strip()))
-    return examples
-
-
-def from_bio(words: Sequence[str], tags: Sequence[str], intent: str | None) -> Example:
-    """An example from words and their BIO tags; an I- that follows no such slot begins one (as conlleval has
-    it)."""
-    text, slots = "", []
-    name, start, end = "", 0, 0
-    for word, tag in zip(words, tags, strict=True):
-        text += " " if text else ""
-        if name and tag != f"I-{name}":
-            slots.append(Slot(name, start, end))
-            name = ""
-        if tag != "O":
-            if not name:
-                name, start = tag[2:], len(text)
-            end = len(text) + len(word)
-        text += word
-    if name:
-        slots.append(Slot(name, start, end))
-    return Example(text, intent, tuple(slots))
-
-
-_HWU_SLOT = re.compile(r"\[\s*([^\]:]+?)\s*:\s*([^\]]*?)\s*\]")
-
-
-def _read_hwu64(folder: Path) -> dict[str, list[Example]]:
-    """One CSV an intent, sentences as ``wake me at [time : five am]``; there is no part for validation."""
-    parts = {}
-    for part, names in (("train", ("train", "trainset")), ("test", ("test", "testset/csv", "testset"))):
-        where = next((folder / name for name in names if any((folder / name).glob("*.csv"))), None)
-        if where is None:
-            continue
-        examples = []
-        for path in sorted(where.glob("*.csv")):
-            for row in csv.DictReader(io.StringIO(_text(path)), delimiter=";"):
-                example = _hwu_example(row, path)
-                if example is not None:
-                    examples.append(example)
-        parts[part] = examples
-    return parts
-
-
-def _hwu_example(row: Mapping[str, str | None], path: Path) -> Example | None:
-    annotation, scenario, intent = row.get("answer_annotation"), row.get("scenario"), row.get("intent")
-    if annotation is None or scenario is None or intent is None:
-        raise UserError(f"{path}: expected the columns scenario;intent;answer_annotation")
-    text, slots = unmark(" ".join(annotation.split()), _HWU_SLOT, lambda match: (match[2], match[1], None))
-    return Example(text, f"{scenario}_{intent}", slots) if text.strip() else None
-
-
-def _read_clinc150(folder: Path) -> dict[str, list[Example]]:
-    """``data_full.json``: lists of [text, intent]; out-of-scope sentences get no intent."""
-    names = ("data_full.json", "data_full_train_val.json")
-    path = next((p for name in names if (p := folder / name).is_file()), None)
-    if path is None:
-        raise UserError(f"{folder}: holds neither {' nor '.join(names)}")
-    record = _load_json(path)
-    parts: dict[str, list[Example]] = {}
-    for part, key in (("train", "train"), ("valid", "val"), ("test", "test")):
-        try:
-            pairs = [*record.get(key, []), *record.get(f"oos_{key}", [])]
-            examples = [Example(text, None if intent == "oos" else intent) for text, intent in pairs]
-        except (TypeError, ValueError):
-            raise UserError(f"{path}: {key!r} must be a list of [text, intent]") from None
-        if examples:
-            parts[part] = examples
-    return parts
-
-
-def _read_slurp(folder: Path) -> dict[str, list[Example]]:
-    """JSON lines with tokens and entity spans over tokens; the intent is scenario_action."""
-    parts = {}
-    for part, stem in (("train", "train"), ("valid", "devel"), ("test", "test")):
-        path = folder / f"{stem}.jsonl"
-        if path.is_file():
-            parts[part] = [
-                _slurp_example(line, path, number)
-                for number, line in enumerate(_text(path).split("\n"), 1)
-                if line.strip()
-            ]
-    return parts
-
-
-def _slurp_example(line: str, path: Path, number: int) -> Example:
-    try:
-        record = json.loads(line)
-        words = [str(token["surface"]) for token in record["tokens"]]
-        tags = ["O"] * len(words)
-        for entity in record["entities"]:
-            for place, index in enumerate(entity["span"]):
-                tags[index] = ("I-" if place else "B-") + entity["type"]
-        return from_bio(words, tags, f"{record['scenario']}_{record['action']}")
-    except (json.JSONDecodeError, KeyError, IndexError, TypeError) as error:
-        raise UserError(f"{path}:{number}: not SLURP's format ({type(error).__name__}: {error})") from None
-
-
-_HWU64_INTENTS = (
-    "alarm_query alarm_remove alarm_set audio_volume_down audio_volume_mute audio_volume_up "
-    "calendar_query calendar_remove calendar_set cooking_recipe datetime_convert datetime_query "
-    "email_addcontact email_query email_querycontact email_sendemail general_affirm general_commandstop "
-    "general_confirm general_dontcare general_explain general_joke general_negate general_praise "
-    "general_quirky general_repeat iot_cleaning iot_coffee iot_hue_lightchange iot_hue_lightdim "
-    "iot_hue_lightoff iot_hue_lighton iot_hue_lightup iot_wemo_off iot_wemo_on lists_createoradd "
-    "lists_query lists_remove music_likeness music_query music_settings news_query play_audiobook "
-    "play_game play_music play_podcasts play_radio qa_currency qa_definition qa_factoid qa_maths "
-    "qa_stock recommendation_events recommendation_locations recommendation_movies social_post "
-    "social_query takeaway_order takeaway_query transport_query transport_taxi transport_ticket "
-    "transport_traffic weather_query "
-)
-
-_RAW = "https://raw.githubusercontent.com"
-
-PUBLIC = {
-    "snips": Public(
-        licence="CC0 1.0",
-        citation="Coucke et al. 2018, arXiv 1805.10190; split of Goo et al. 2018",
-        url=f"{_RAW}/MiuLab/SlotGated-SLU/master/data/snips",
-        files=tuple(f"{part}/{name}" for part in PARTS for name in ("seq.in", "seq.out", "label")),
-        read=_read_sequences,
-        probe="train/seq.in",
-    ),
-    "hwu64": Public(
-        licence="CC BY 4.0",
-        citation="Liu et al. 2019, arXiv 1903.05566",
-        url=f"{_RAW}/xliuhw/NLU-Evaluation-Data/4356cd6db2c7d8cb21789d6203e57c580a91de44/CrossValidation/"
-        "autoGeneFromRealAnno/autoGene_2018_03_22-13_01_25_169/CrossValidation/KFold_1",
-        files=tuple(
-            f"{part}/{intent}.csv" for part in ("trainset", "testset/csv") for intent in _HWU64_INTENTS.split()
-        ),
-        read=_read_hwu64,
-        probe="train*/*.csv",
-    ),
-    "clinc150": Public(
-        licence="CC BY 3.0",
-        citation="Larson et al. 2019, arXiv 1909.02027",
-        url=f"{_RAW}/clinc/oos-eval/48a0e1cff8f43dd4d0836ecb4ed5df08733e3d2e/data",
-        files=("data_full.json",),
-        read=_read_clinc150,
-        probe="data_full*.json",
-    ),
-    "atis": Public(
-        licence="LDC user agreement",
-        citation="Hemphill et al. 1990; split of Goo et al. 2018",
-        url="",
-        files=(),
-        read=_read_sequences,
-        probe="train/seq.in",
-    ),
-    "slurp": Public(
-        licence="CC BY 4.0",
-        citation="Bastianelli et al. 2020, arXiv 2011.13205",
-        url=f"{_RAW}/pswietojanski/slurp/32d6cce73781003a6449fbbbbf30b42f635d4b10/dataset/slurp",
-        files=("train.jsonl", "devel.jsonl", "test.jsonl"),
-        read=_read_slurp,
-        probe="devel.jsonl",
-    ),
-}
+    return DataSet(name, "en", train, valid, parts.get("test", []), provenance={**source, "seed": seed})

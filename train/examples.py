@@ -19,6 +19,8 @@ from typing import Any
 from train.errors import UserError
 
 Value = int | float | str
+PARTS = ("train", "valid", "test")
+"""Of a data set."""
 
 
 @dataclass(frozen=True)
@@ -59,26 +61,43 @@ def read_jsonl(path: Path) -> list[Example]:
     Raises UserError with file and line where a line is not valid JSON or breaks the format.
     """
     examples = []
+    for number, line in enumerate(read_text(path).split("\n"), 1):
+        if line.strip():
+            try:
+                examples.append(example_from_json(json.loads(line)))
+            except json.JSONDecodeError as error:
+                raise UserError(
+                    f"{path}:{number}: broken JSON ({error.msg} at column {error.colno}); "
+                    "each line must be one whole JSON object"
+                ) from None
+            except RecursionError:
+                raise UserError(f"{path}:{number}: broken JSON (nested too deeply)") from None
+            except ValueError as error:
+                raise UserError(f"{path}:{number}: {error}") from None
+    return examples
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object that a file holds; raises UserError if it holds none."""
     try:
-        with path.open(encoding="utf-8-sig") as file:
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    try:
-                        examples.append(example_from_json(json.loads(line)))
-                    except json.JSONDecodeError as error:
-                        raise UserError(
-                            f"{path}:{number}: broken JSON ({error.msg} at column {error.colno}); "
-                            "each line must be one whole JSON object"
-                        ) from None
-                    except RecursionError:
-                        raise UserError(f"{path}:{number}: broken JSON (nested too deeply)") from None
-                    except ValueError as error:
-                        raise UserError(f"{path}:{number}: {error}") from None
+        record = json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}:{error.lineno}: broken JSON ({error.msg})") from None
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits; brackets within brackets
+        raise UserError(f"{path}: broken JSON ({error})") from None
+    if not isinstance(record, dict):
+        raise UserError(f"{path}: expected a JSON object")
+    return record
+
+
+def read_text(path: Path) -> str:
+    """A file's text; raises UserError if it cannot be read or is not UTF-8."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-    return examples
 
 
 def unmark(
