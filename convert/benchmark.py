@@ -313,6 +313,8 @@ def run(
     """
     checkpoint, code = Teacher(plan.teacher, datasets.CACHE).digest, pipeline.digest(_sources())
     told = "".join(json.dumps(example_to_json(e)) for e in (*data.train, *data.valid, *data.test))
+    if data.values:
+        told += json.dumps([data.values, data.numeric_slots])
     unlabelled = "\0".join(data.unlabelled)
 
     def folder_of(step: str, seed: int) -> Path:
@@ -333,9 +335,9 @@ def run(
             plan.settings("pruned", checkpoint),
             [model for _, _, folder in todo for model in read(folder)],
         )
-        write_atomic(out / RESULTS, json.dumps(results.to_json(), indent=1) + "\n")
-        write_atomic(out / TABLE, markdown(results))
         if results.models:
+            write_atomic(out / RESULTS, json.dumps(results.to_json(), indent=1) + "\n")
+            write_atomic(out / TABLE, markdown(results))
             write_atomic(out / PICTURE, report.picture(results))
         return results
 
@@ -359,6 +361,7 @@ def run(
         if waiting:
             time.sleep(WAIT)
             waiting = [item for item in waiting if not read(item[2])]
+    results = write()  # with what other processes made
     codes = [json.loads((folder / DONE).read_text())["code"] for _, _, folder in todo]
     if strange := sum(made_with != code for made_with in codes):
         console.print(

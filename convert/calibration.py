@@ -90,11 +90,12 @@ def calibrate(scored: Scored, labels: Labels, most_accepted: float, *, by_senten
     The temperature is fitted for every weight of the tags. Weights and threshold are those at which fewest sentences
     are answered wrongly, commands by another intent or none and what is out of scope by any, both shares counted alike,
     or ``by_sentence`` every sentence, among those that accept at most ``most_accepted`` of what is out of scope.
-    Without such sentences everything is accepted.
+    Without such sentences half is the threshold, or 0 where training had none either: everything is accepted.
     """
     gold = labels.intent_of[scored.classes]
     inside = gold >= 0
-    thresholds = np.arange(0, 10001) / 10000 if inside.any() and not inside.all() else np.zeros(1)
+    fitted = inside.any() and not inside.all()
+    thresholds = np.arange(0, 10001) / 10000 if fitted else np.full(1, 0.5 if (labels.intent_of < 0).any() else 0.0)
     weight = (~inside).sum() / max(1, inside.sum()) if by_sentence else 1.0
     found: list[tuple[float, Calibration]] = []
     for tag_weight in TAG_WEIGHTS:

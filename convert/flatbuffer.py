@@ -111,7 +111,7 @@ def _narrow(model: Any) -> None:
         weights, *rest = (graph.tensors[t] for t in operator.inputs[1:] if t >= 0)
         values = np.frombuffer(bytes(model.buffers[weights.buffer].data), np.int8).reshape(weights.shape[0], -1)
         scales = weights.quantization.scale
-        step = (scales * values.any(1)).max() * np.float32(127 / STEPS_4BIT)
+        step = ((scales * values.any(1)).max() or scales.max()) * np.float32(127 / STEPS_4BIT)
         ratios = (scales / step)[:, None]
         weights.type = schema.TensorType.INT4
         _replace(model, weights, step, pack_nibbles(np.round(values * ratios).astype(np.int8).ravel()))

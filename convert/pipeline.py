@@ -128,6 +128,11 @@ def run(folder: Path, options: Options, console: Console) -> dict[str, Any]:
         np.array([labels.class_of(e) for e in usable]),
     )
     calibration = calibrate(scored, labels, options.most_accepted, by_sentence=options.by_sentence)
+    if not any(e.intent is None for e in usable):
+        console.print(
+            "validation has no sentence out of scope to fit the threshold to: "
+            + (f"it is {calibration.threshold:g}" if calibration.threshold else "everything is taken for a command")
+        )
     chosen = sample(list(zip(usable, outputs, strict=True)), GOLDEN, seed=1)
     golden = [Golden(e.text, agent.embed(e.text), c, t) for e, (c, t) in chosen]
     versions = {p: importlib.metadata.version(p) for p in ("tensorflow", "tflite-micro")}
@@ -157,7 +162,7 @@ def run(folder: Path, options: Options, console: Console) -> dict[str, Any]:
         diagnosis = diagnose(hear(final, data.watched))
         rounding = {
             "activations": activation_errors(student, followed, pieces),
-            "logits": logit_errors(student, encoded, pieces, outputs, scales),
+            "logits": logit_errors(student, encoded, pieces, labels, outputs, scales),
         }
     metrics = {
         "name": name,
@@ -211,7 +216,7 @@ def refresh_reports(folder: Path) -> None:
     """Writes the reports of all agents in a folder anew, but of those that another version made, or that are in the
     making."""
     for path in folder.glob(f"*/{METRICS}"):
-        with contextlib.suppress(FileNotFoundError, KeyError):
+        with contextlib.suppress(FileNotFoundError, KeyError, ValueError, TypeError, AttributeError):
             record = json.loads((path.parent / pipeline.STUDENT_JSON).read_text(encoding="utf-8"))
             write_report(path.parent, record, json.loads(path.read_text(encoding="utf-8")))
 

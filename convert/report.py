@@ -330,7 +330,9 @@ def _rejection(metrics: Mapping[str, Any]) -> str:
         )
         lists += "</div>"
     else:
-        intro += " The data has no sentence out of scope, so that there is no threshold: everything is accepted."
+        intro += f" Validation has no sentence out of scope to fit the threshold to: it is {threshold:g}" + (
+            "." if threshold else ", everything is accepted."
+        )
     return f'{intro}</p><div class="grid">{"".join(pictures)}</div>{lists}'
 
 
@@ -423,7 +425,7 @@ def _rounding(metrics: Mapping[str, Any]) -> str:
         "the rounding in its last epochs, so that float is no upper bound; here nothing is rejected.</p>"
         '<div class="grid">'
         + _table(("validation", "float", "int8"), accuracy)
-        + _table(("logits", "error", "steps", "same largest"), heads)
+        + _table(("logits", "error", "steps", "same choice"), heads)
         + "</div><p>Error: root mean square of the difference, over that of the float value, the error of all that "
         "comes before included. Steps: mean absolute difference in steps of int8. Beyond: values outside the learned "
         f"range, which int8 clips.</p><div class=columns>{parts}</div>"

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from train.agentlib import best_tags
 from train.encoding import Encoded
+from train.labels import Labels
 from train.student import Student
 from train.training import predict
 
@@ -94,6 +96,7 @@ def logit_errors(
     student: Student,
     data: Encoded,
     pieces: tf.Tensor,
+    labels: Labels,
     outputs: Sequence[tuple[np.ndarray, np.ndarray]],
     scales: tuple[float, float],
 ) -> dict[str, dict[str, float]]:
@@ -103,12 +106,14 @@ def logit_errors(
         student: the student.
         data: N sentences.
         pieces: of their vocabulary.
+        labels: the student's.
         outputs: int8 logits of the N sentences: classes, tags.
         scales: real value of a step of either.
 
     Returns:
         Of ``classes`` and ``tags``: ``error`` as in :func:`activation_errors`, ``steps``: the mean absolute difference
-        in steps, ``same``: the share of sentences or words with the same largest logit.
+        in steps, ``same``: the share of sentences with the same likeliest class, or of words with the same tag of those
+        that are likeliest together.
     """
     student.quantized = False
     floating = {i: (classes, tags) for i, classes, tags in predict(student, data, pieces)}
@@ -122,6 +127,13 @@ def logit_errors(
             "steps": round(float(np.abs(q - f).mean() / scale), 4),
             "same": round(float((q.argmax(1) == f.argmax(1)).mean()), 4),
         }
+    masks = labels.bits(range(len(labels.slots))) + labels.bits(())
+    same = [
+        best_tags(np.clip(np.rint(floating[i][1] / scales[1]), -128, 127).astype(np.int8), masks)[0]
+        == best_tags(tags, masks)[0]
+        for i, (_, tags) in enumerate(outputs)
+    ]
+    result["tags"]["same"] = round(float(np.concatenate(same).mean()), 4)
     return result
 
 

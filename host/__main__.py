@@ -23,7 +23,7 @@ from rich.progress import DownloadColumn, Progress, TransferSpeedColumn, track
 import train.metrics
 from host import display
 from host.boards import PROJECT, board_choices, open_board
-from host.client import Client, Settings
+from host.client import SELFTEST_FACTOR, Client, Settings
 from host.errors import AgentError
 from host.evaluation import outcome_of, predict
 from host.monitor import watch
@@ -81,7 +81,8 @@ def chat(args: argparse.Namespace, console: Console) -> int:
             prompt = line.strip()
             try:
                 if prompt.startswith("/") and not prompt.startswith("/parse "):
-                    console.print(display.record_table(dict(agent.raw(prompt))))
+                    patience = SELFTEST_FACTOR if prompt in ("/selftest", "/update activate") else 1
+                    console.print(display.record_table(dict(agent.raw(prompt, patience))))
                 elif prompt:
                     prompt = prompt.removeprefix("/parse ")
                     console.print(display.outcome_text(prompt, agent.parse(prompt)))

@@ -36,7 +36,7 @@ class AsyncClient:
     ) -> None:
         """As ``Client``, but the board is opened by ``async with``."""
         self._open = partial(Client, board, settings, bundle=bundle, flash=flash)
-        self._thread = ThreadPoolExecutor(1, "utterbit")
+        self._thread: ThreadPoolExecutor
         self._opened: Client | None = None
 
     @property
@@ -46,6 +46,7 @@ class AsyncClient:
         return self._opened
 
     async def __aenter__(self) -> Self:
+        self._thread = ThreadPoolExecutor(1, "utterbit")
         opening = self._thread.submit(self._open)
         try:
             self._opened = await asyncio.shield(asyncio.wrap_future(opening))
@@ -62,9 +63,10 @@ class AsyncClient:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._in_turn(self._client.close)
+        closing = self._thread.submit(self._client.close)  # in any case, also if it is not waited for
         self._opened = None
-        self._thread.shutdown()
+        self._thread.shutdown(wait=False)
+        await asyncio.shield(asyncio.wrap_future(closing))
 
     @property
     def resets(self) -> Sequence[Reset]:

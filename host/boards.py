@@ -98,6 +98,8 @@ class Board:
 
     def reset(self) -> None:
         """Restart the board, whatever it is doing. Raises PortGoneError."""
+        if self._closed:
+            raise self._gone("closed")
         try:
             if self._reset is not None:
                 self._reset()
@@ -356,7 +358,8 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
     for stream in (process.stdin, process.stdout):
         if stream is not None:
-            stream.close()
+            with suppress(OSError):  # what could not be written to it any more
+                stream.close()
 
 
 def _ended(name: str, process: subprocess.Popen[bytes], log: IO[bytes]) -> PortGoneError:

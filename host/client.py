@@ -280,10 +280,11 @@ class Client:
                 self._board.reopen()
                 self._decoder = Decoder()
                 self._lines.clear()
-                self._note_reset("", seen)
+                self._note_reset("")
                 seen.back = True
                 outcome = Hello({})
             line = b"\n" + request
+            seen.resets += isinstance(outcome, Hello)
             if isinstance(outcome, Reply):
                 self._greeted, self._panic = True, None
                 return outcome
@@ -293,8 +294,7 @@ class Client:
                 attempts -= 1
         raise NoAnswerError(self._why_no_answer(seen, timeout))
 
-    def _note_reset(self, agent: str, seen: "_Seen") -> None:
-        seen.resets += 1
+    def _note_reset(self, agent: str) -> None:
         # Before the first answer it is the start of a board that was just opened.
         if self._greeted:
             self.resets.append(Reset(agent, self._panic))
@@ -303,8 +303,11 @@ class Client:
     def _await(self, seq: int, deadline: float, seen: "_Seen") -> Reply | Hello | None:
         """The reply to ``seq``; Hello if the board reset; None if the request must be sent again."""
         heard = time.monotonic()
+        again: list[Hello | None] = []  # what of the lines that have come asks for that: some are of before the request
         while True:
             if not self._lines:
+                if again:
+                    return max(again, key=lambda outcome: outcome is not None)
                 data = self._board.read()
                 self._lines.extend(self._decoder.feed(data))
                 now = time.monotonic()
@@ -321,17 +324,17 @@ class Client:
                     return line
                 case Reply(ok=False, seq=None, fields=fields) if fields.get("error") in _LINE_ERRORS:
                     seen.damaged += 1
-                    return None
+                    again.append(None)
                 case Hello(fields=fields):
                     seen.proto = fields.get("proto")
                     if seen.back:  # the banner of the reset that the port went away with
                         seen.back = False
                     else:
-                        self._note_reset(fields.get("agent", ""), seen)
-                    return line
+                        self._note_reset(fields.get("agent", ""))
+                    again.append(line)
                 case Damaged():  # most likely the answer: asking again costs the device nothing
                     seen.damaged += 1
-                    return None
+                    again.append(None)
                 case Note(text=text) | Noise(text=text):
                     if is_panic(line):
                         self._panic = seen.panic = self._panic or text

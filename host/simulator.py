@@ -11,6 +11,7 @@ by any of this: the firmware reads them from the chip's cycle counter.
 
 import argparse
 import os
+import re
 import select
 import sys
 import tempfile
@@ -90,7 +91,7 @@ def simulate(elf: Path) -> None:
         if master in readable:
             data = os.read(master, 4096)
             chip.send_bytes(data)
-            *lines, begun = (begun + data).split(b"\n")
+            *lines, begun = re.split(rb"[\r\n]", begun + data)
             awaited, quiet = awaited + sum(bool(line.strip()) for line in lines), 0.0
         chip.run_for(SLICE)
         sent = chip.read_uart_bytes()

@@ -351,6 +351,13 @@ def test_without_examples_out_of_scope_everything_is_accepted() -> None:
     assert calibrate(scored(labels, 500, 1.0), labels, 0.01).threshold == 0
 
 
+def test_without_such_examples_in_validation_half_is_the_threshold() -> None:
+    data = scored(LABELS, 500, 1.0)
+    inside = LABELS.intent_of[data.classes] >= 0
+    commands = Scored(data.logits[inside], data.shortfalls[inside], data.classes[inside])
+    assert calibrate(commands, LABELS, 0.01).threshold == 0.5
+
+
 def test_other_intents_count_in_the_score_as_much_as_is_said() -> None:
     likely, torn, outside = [5.0, -9.0, -9.0, 1.0], [5.0, 4.9, -9.0, 1.0], [-9.0, -9.0, -9.0, 5.0]
     logits = np.array([likely, torn, outside])

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import serial
 from fake_agent import (
+    HELLO,
     FakeAgent,
     Fault,
     bit_flip,
@@ -190,6 +191,15 @@ def test_a_board_that_starts_when_it_is_opened_did_not_reset() -> None:
         assert agent.resets == []
 
 
+def test_what_came_while_nobody_asked_costs_no_attempt() -> None:
+    with FakeAgent() as fake, Client(fake.path, Settings(timeout=5, retries=0)) as agent:
+        agent.info()
+        fake.say(4 * HELLO + 4 * b"=\xff garbage\n")
+        time.sleep(0.1)
+        assert agent.info().board == "fake"
+        assert len(agent.resets) == 4
+
+
 def test_a_port_that_goes_away_and_comes_back(tmp_path: Path) -> None:
     """As a chip's own USB port does while the chip resets."""
     port = tmp_path / "port"
@@ -360,11 +370,31 @@ def test_an_asyncio_client_is_open_within_async_with() -> None:
     async def use(path: str) -> None:
         agent = AsyncClient(path, FAST)
         await ask(agent)
-        async with agent:
-            await agent.info()
-        await ask(agent)
+        for _ in range(2):
+            async with agent:
+                await agent.info()
+            await ask(agent)
 
     with FakeAgent() as fake:
+        asyncio.run(use(fake.path))
+
+
+def test_an_asyncio_client_that_is_cancelled_while_it_closes_lets_go_of_the_board() -> None:
+    async def use(path: str) -> None:
+        agent = AsyncClient(path, Settings(timeout=0.3, retries=0))
+        await agent.__aenter__()
+        asking = asyncio.create_task(agent.parse("say nothing"))
+        await asyncio.sleep(0.05)
+        leaving = asyncio.create_task(agent.__aexit__(None, None, None))
+        await asyncio.sleep(0.05)
+        leaving.cancel()
+        await asyncio.gather(asking, leaving, return_exceptions=True)
+        with pytest.raises(NoAnswerError, match="async with"):
+            await agent.info()
+        async with agent:  # the port is free again
+            await agent.info()
+
+    with FakeAgent(silence) as fake:
         asyncio.run(use(fake.path))
 
 

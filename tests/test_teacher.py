@@ -6,11 +6,19 @@ import json
 from pathlib import Path
 from typing import Any
 
+import keras
+import keras_hub
+import numpy as np
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
+from train.agentlib import featurize
 from train.errors import UserError
-from train.teacher import Teacher
+from train.examples import Example, Slot
+from train.labels import Labels
+from train.presets import Tuning
+from train.student import Shape, Student
+from train.teacher import JointTeacher, Teacher
 
 WORDPIECE = ["[PAD]", "[UNK]", "the", "##ing", "turn", "a", "42", "light"]
 BYTE_LEVEL = ["<s>", "Ġthe", "ing", "Ġturn", "turn", "ĠThe", "Ġ42", "ĠfÃ¼r"]
@@ -78,3 +86,34 @@ def test_files_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
     (folder / "config.json").write_text("[]", encoding="utf-8")
     with pytest.raises(UserError, match="the configuration or"):
         Teacher(folder, tmp_path)
+
+
+def test_fine_tuning_depends_on_its_seed_alone(tmp_path: Path) -> None:
+    example = Example("turn the light", "On", (Slot("name", 9, 14),))
+    labels = Labels.of([example])
+
+    def heads(seed: int, before: int) -> tuple[np.ndarray, np.ndarray]:
+        keras.utils.set_random_seed(before)
+        teacher = Teacher(folder, tmp_path / f"{seed}-{before}")
+        teacher.__dict__["backbone"] = keras_hub.models.BertBackbone(
+            vocabulary_size=len(WORDPIECE), num_layers=1, num_heads=2, hidden_dim=8, intermediate_dim=8, dropout=0.5
+        )
+        teacher.backbone.set_weights([np.full(w.shape, 0.1 * i) for i, w in enumerate(teacher.backbone.get_weights())])
+        joint = JointTeacher(teacher, labels, lambda text: featurize(text, 2, 1))
+        joint.fit([example] * 4, Tuning(seen=8, batch=2, seed=seed), lambda done, steps, loss: None)
+        return joint.class_head.get_weights()[0], joint.tag_head.get_weights()[0]
+
+    folder = checkpoint(tmp_path / "teacher")
+    first, again, other = heads(1, 5), heads(1, 6), heads(2, 5)
+    for a, b, c in zip(first, again, other, strict=True):
+        np.testing.assert_array_equal(a, b)
+        assert not np.array_equal(a, c)
+
+
+def test_every_seed_begins_with_other_weights() -> None:
+    students = [Student(Shape(3, 5, rows=128), seed=seed) for seed in (0, 1, 2, 1)]
+    for name in ("convolution", "query0", "class_head"):
+        zero, one, two, again = (np.asarray(student.matrices[name]) for student in students)
+        np.testing.assert_array_equal(one, again)
+        assert not np.array_equal(one, two)
+        assert not np.array_equal(one, zero)

@@ -104,6 +104,13 @@ def test_an_unseen_combination_gets_the_nearest_class_of_its_intent() -> None:
     assert LABELS.class_of(Example("x", "Set")) == 0
 
 
+def test_an_example_is_of_its_own_class_though_another_shares_as_much() -> None:
+    cover = Example("up", "Open", (), (("domain", "cover"),))
+    garage = Example("open", "Open", (), (("device_class", "garage"), ("domain", "cover")))
+    labels = Labels.of([garage, cover])
+    assert [labels.classes[labels.class_of(e)][1] for e in (cover, garage)] == [cover.implied, garage.implied]
+
+
 @pytest.mark.parametrize(
     ("example", "named"),
     [

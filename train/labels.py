@@ -102,7 +102,7 @@ class Labels:
         return 1 + 2 * self.slots.index(slot) + (not begins)
 
     def class_of(self, example: Example) -> int:
-        """The class of an example; of its intent's classes the one that shares most implied slots.
+        """The class of an example: its own, or of its intent's classes the one that shares most implied slots.
 
         Raises:
             UserError: the intent, or out of scope, does not occur in the training data.
@@ -111,7 +111,10 @@ class Labels:
         candidates = [c for c, (i, _) in enumerate(self.classes) if i == intent]
         if not candidates:
             raise UserError(f"{example.text!r} is out of scope, but the training data has no such example; add some")
-        return max(candidates, key=lambda c: len(set(self.classes[c][1]) & set(example.implied)))
+        implied = set(example.implied)
+        return max(
+            candidates, key=lambda c: (len(implied & {*self.classes[c][1]}), -len(implied ^ {*self.classes[c][1]}))
+        )
 
     def require(self, examples: Iterable[Example], part: str) -> None:
         """Raises UserError if ``examples`` of ``part`` carry an intent or slot that training has not seen."""

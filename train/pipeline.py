@@ -83,6 +83,11 @@ def run(
             "begins or ends inside a word, as no answer's can: the agent's slots are whole words"
         )
     price = pricing(data, labels, train_data, chip)
+    if not budget and (needs := price(sizes).arena) > chip.arena:
+        raise UserError(
+            f"a student of these sizes needs {needs:,.0f} bytes of working memory, the firmware has {chip.arena:,}; "
+            "choose a smaller width, fewer heads or hidden neurons (--shape)"
+        )
     prune = None
     if budget:
         schedule.require_time_to_prune()

@@ -177,7 +177,7 @@ def choose(shape: Shape, worth: Importance, price: Callable[[Shape], Cost], limi
             if gain > 0 and (best is None or value / gain < best[0]):
                 best = (value / gain, smaller)
         if best is None:
-            raise UserError(f"no smaller student is within {limits}")
+            raise UserError(f"no smaller student is within {describe(limits)}")
         kept = best[1]
 
 
@@ -254,15 +254,15 @@ class Pruner:
         self.plan = plan or Pruning()
         self.pieces = tf.constant(pieces)
         self.start = price(shape)
+        self.budget = replace(budget, bytes=budget.bytes and budget.bytes * (1 - MARGIN))
         last = price(smallest(shape))
-        if not budget.holds(last):
+        if not self.budget.holds(last):
             raise UserError(
                 f"the budget of {describe(budget.limits)} cannot be reached by pruning: with these labels, "
                 f"{shape.rows} rows and width {shape.width} the smallest student takes "
                 f"{describe({name: getattr(last, name) for name in budget.limits})}; "
-                "allow more, or begin with fewer rows or less width"
+                f"{MARGIN:.1%} of the bytes are kept back; allow more, or begin with fewer rows or less width"
             )
-        self.budget = replace(budget, bytes=budget.bytes and budget.bytes * (1 - MARGIN))
 
     def __call__(self, learner: Learner, share: float) -> tuple[Shape, State] | None:
         """The smaller student, if a step of pruning is due when ``share`` of the float part is done."""

@@ -190,6 +190,7 @@ class Student(keras.Model):
         """Whether activations and weights are rounded as on the chip."""
         self._observing = False
         self._seeds = keras.random.SeedGenerator(seed)
+        self._first_seed = 1000 * (seed ^ 1)  # of the matrices: every seed has a thousand of its own
         d, norm_gain = shape.width, math.sqrt(shape.width)
         self.table = self.add_weight(
             name="table",
@@ -227,7 +228,7 @@ class Student(keras.Model):
     def _matrix(self, name: str, inputs: int, outputs: int, *, bias: bool = True, gain: float = 1.0) -> None:
         # The gain is a constant that scales the weight where it is used: one learning rate then fits every matrix.
         self.gains[name] = gain
-        init = keras.initializers.GlorotUniform(seed=len(self.matrices) + 1)
+        init = keras.initializers.GlorotUniform(seed=self._first_seed + len(self.matrices) + 1)
         self.matrices[name] = self.add_weight(name=name, shape=(inputs, outputs), initializer=init)
         if bias:
             self.biases[name] = self.add_weight(name=f"{name}_bias", shape=(outputs,), initializer="zeros")

@@ -48,6 +48,10 @@ BEGINS = ("Ġ", "▁")
 """Begins of a word's first token, in byte-level BPE and SentencePiece; WordPiece marks the others instead."""
 
 
+METHOD = 2
+"""Of fine-tuning: with another one, cached weights are of no use."""
+
+
 def default_folder() -> Path:
     """Where the default teacher lies.
 
@@ -223,7 +227,7 @@ class JointTeacher:
             progress: called with steps done, steps in all, loss.
         """
         chosen = [e for e in sample(examples, schedule.examples, schedule.seed) if self.words(e.text)]
-        settings = json.dumps([self.teacher.digest, asdict(schedule), self.labels.to_json()])
+        settings = json.dumps([METHOD, self.teacher.digest, asdict(schedule), self.labels.to_json()])
         told = "".join(json.dumps(example_to_json(e)) for e in chosen)
         self.key = hashlib.sha256((settings + told).encode()).hexdigest()[:24]
         path = self.teacher.cache / f"teacher-{self.key}.npz"
@@ -233,7 +237,7 @@ class JointTeacher:
                 for i, variable in enumerate(variables):
                     variable.assign(saved[str(i)])
             return
-        keras.utils.set_random_seed(schedule.seed)
+        self._seed(schedule.seed)
         per_epoch = len(chosen) // schedule.batch or 1
         epochs = schedule.epochs(len(chosen))
         steps = per_epoch * epochs
@@ -270,6 +274,14 @@ class JointTeacher:
                 done += 1
                 progress(done, max(steps, done), total / done)
         save_arrays(path, {str(i): np.asarray(v) for i, v in enumerate(variables)})
+
+    def _seed(self, seed: int) -> None:
+        """Makes the heads, and what dropout draws, depend on the seed alone."""
+        for i, head in enumerate((self.class_head, self.tag_head)):
+            head.kernel.assign(keras.initializers.GlorotUniform(seed=2 * seed + i)(head.kernel.shape))
+        states = [v for v in self.teacher.backbone.variables if v.path.endswith("seed_generator_state")]
+        for i, state in enumerate(states):
+            state.assign([seed, i])
 
     def label(self, texts: Sequence[str], batch: int = 64) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         """The logits of every text: its index, classes float32 [C], tags float32 [words, T]."""

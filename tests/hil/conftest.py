@@ -25,6 +25,7 @@ from host import boards
 from host.errors import BoardError
 from host.update import bundle_crc
 from train.agentlib import Agent
+from train.command_line import whole
 from train.errors import UserError
 from train.examples import Example, read_jsonl, write_atomic
 
@@ -71,7 +72,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="build --bundle's firmware and flash it first; default: c3",
     )
     group.addoption("--bundle", type=Path, default=DEFAULT_BUNDLE, help="what the board is expected to run")
-    group.addoption("--requests", type=int, help="of the soak; default 10,000, less on sim and without --board")
+    group.addoption("--requests", type=whole(1), help="of the soak; default 10,000, less on sim and without --board")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -124,6 +125,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def bench(board_name: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     """The board, open, with the agent that is expected. A board that was asked for and is not there ends the run."""
     config = request.config
+    (REPORTS / f"{_file_name(board_name)}.html").unlink(missing_ok=True)  # of another run
     asked_for = config.getoption("--board", None) is not None
     with pytest.MonkeyPatch.context() as patch:
         if not asked_for:
@@ -145,7 +147,7 @@ def bench(board_name: str, request: pytest.FixtureRequest, tmp_path_factory: pyt
             path.read_bytes(),
             Agent(path.read_bytes()),
             _examples(folder),
-            config.getoption("--requests", None) or requests,
+            config.getoption("--requests", requests) or requests,
             tmp_path_factory.mktemp("flash") / "flash",
             config.getoption("--baud", 115200),
         )

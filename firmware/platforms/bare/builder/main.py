@@ -48,7 +48,7 @@ env.Append(
         "-nostartfiles",
         "-n",
         "-Wl,--gc-sections",
-        "-Wl,-Map=$BUILD_DIR/firmware.map",
+        '-Wl,-Map="$BUILD_DIR/firmware.map"',
     ],
     LIBS=["c", "gcc"],
     BUILDERS={
