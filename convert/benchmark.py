@@ -341,7 +341,7 @@ def run(
             write_atomic(out / PICTURE, report.picture(results))
         return results
 
-    results = write()
+    write()
     waiting = [item for item in todo if not read(item[2])]
     while waiting:
         for step, seed, folder in list(waiting):
@@ -356,7 +356,7 @@ def run(
                     models = make(step, given, plan, seed, folder, console)
                     record = {"code": code, "models": [asdict(model) for model in models]}
                     write_atomic(folder / DONE, json.dumps(record, indent=1) + "\n")
-            results = write()
+            write()
             console.print(f"{(time.monotonic() - started) / 60:.1f} minutes; {len(waiting)} to go")
         if waiting:
             time.sleep(WAIT)

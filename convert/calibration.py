@@ -29,7 +29,7 @@ def tag_shortfalls(tags: np.ndarray, labels: Labels) -> np.ndarray:
 
     tags: the words' logits, int8 [words, T].
     """
-    _, most = best_tags(tags, labels.bits(range(len(labels.slots))) + labels.bits(()))
+    _, most = best_tags(tags, labels.any_slots)
     behind = {masks: most - best_tags(tags, masks)[1] for masks in set(labels.masks)}
     return np.array([behind[masks] for masks in labels.masks])
 

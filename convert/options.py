@@ -13,6 +13,6 @@ class Options:
     """Refuse an int8 model whose exact match is more than this below the float one's."""
     most_accepted: float = 0.0125
     """Share of validation sentences out of scope that the threshold may let through. Of what people said, home then
-    accepts about one in a hundred (0.9% to 1.1%, three seeds) and gets 89% to 93% of the commands right."""
+    accepts one in a hundred at most (0.5% to 1.0%, three seeds) and gets 86% to 93% of the commands right."""
     by_sentence: bool = False
     """The threshold counts every sentence alike, not the shares of those in and out of scope."""

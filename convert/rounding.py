@@ -127,10 +127,9 @@ def logit_errors(
             "steps": round(float(np.abs(q - f).mean() / scale), 4),
             "same": round(float((q.argmax(1) == f.argmax(1)).mean()), 4),
         }
-    masks = labels.bits(range(len(labels.slots))) + labels.bits(())
     same = [
-        best_tags(np.clip(np.rint(floating[i][1] / scales[1]), -128, 127).astype(np.int8), masks)[0]
-        == best_tags(tags, masks)[0]
+        best_tags(np.clip(np.rint(floating[i][1] / scales[1]), -128, 127).astype(np.int8), labels.any_slots)[0]
+        == best_tags(tags, labels.any_slots)[0]
         for i, (_, tags) in enumerate(outputs)
     ]
     result["tags"]["same"] = round(float(np.concatenate(same).mean()), 4)

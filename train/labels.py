@@ -93,6 +93,11 @@ class Labels:
         """Per class, as the bundle has them: a bit for every slot that it can carry, and as many for those it needs."""
         return [self.bits(legal) + self.bits(needed) for legal, needed in zip(self.legal, self.needed, strict=True)]
 
+    @property
+    def any_slots(self) -> bytes:
+        """As :attr:`masks`, of a class that allows every slot and needs none."""
+        return self.bits(range(len(self.slots))) + self.bits(())
+
     def bits(self, slots: Iterable[int]) -> bytes:
         """A bit for every slot, set for some."""
         return sum(1 << s for s in slots).to_bytes((len(self.slots) + 7) // 8, "little")

@@ -211,9 +211,8 @@ static ub_slot make_slot(const ub_agent *agent, const uint8_t *text, const ub_an
   for (uint32_t token = from; token < to; token++)
     if (tokens[token].number) numbers++, result.number = (uint16_t)token;
   /* Beside the digits, only words that training has seen leave their value as it is: "percent", not "minus". */
-  const bool alone = to - from == 1;
-  if (numbers != 1 ||
-      !(alone || find_value(agent, ub_phrase_hash(text, tokens, from, to, result.number, found->slot)) != NULL))
+  if (numbers != 1 || (to - from > 1 && find_value(agent, ub_phrase_hash(text, tokens, from, to, result.number,
+                                                                         found->slot)) == NULL))
     result.number = UB_NONE;
   return result;
 }
