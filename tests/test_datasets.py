@@ -169,6 +169,8 @@ def test_text_of_public_sets_is_added_without_labels(tmp_path: Path, monkeypatch
     assert more.train == own.train
     assert more.provenance["unlabelled_text"] == "snips (CC0 1.0), clinc150 (CC BY 3.0)"
     assert said == ["its text is left out of distillation: data set hwu64: no network"]
+    measured = DataSet("x", "en", own.train, [], [Example("How tall am I?", None)])
+    assert with_public_text(measured, tmp_path / "sets", cache_dir=tmp_path, say=said.append).unlabelled == snips
 
     said.clear()
     for name, language in (("snips", "en"), ("slurp", "en"), ("x", "de")):
@@ -309,6 +311,15 @@ def test_one_language_a_folder(tmp_path: Path) -> None:
         get(str(tmp_path))
 
 
+def test_files_of_a_folder_share_their_lists(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(HASSIL)
+    (tmp_path / "b.yaml").write_text("intents: {}\nlists:\n  strength: {values: [strong, weak]}")
+    assert get(str(tmp_path), size=50).train
+    (tmp_path / "b.yaml").write_text("intents: {}\nlists:\n  strength: {values: [mild]}")
+    with pytest.raises(UserError, match=r"b\.yaml: \"lists:\" has another 'strength' than another file"):
+        get(str(tmp_path))
+
+
 def test_yes_no_and_dates_are_words(tmp_path: Path) -> None:
     path = tmp_path / "nlu.yml"
     path.write_text(
@@ -434,7 +445,9 @@ def test_mistakes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("document", "message"),
     [
-        (HASSIL + "\nlists: [1]", '"lists:" must be a mapping'),
+        ("intents: {}\nlists: [1]", '"lists:" must be a mapping'),
+        (HASSIL + "\nlists: {}", "'lists' stands twice"),
+        (HASSIL.replace("lists:", "  Brew: {data: []}\nlists:"), "'Brew' stands twice"),
         (HASSIL.replace("[strong, weak]", "[]"), "has no values"),
         (HASSIL + "\nskip_words: please", '"skip_words:" must be a list'),
         ("intents:\n  A:\n    data:\n    - sentences: turn it on", 'needs a list "sentences:"'),

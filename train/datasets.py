@@ -148,8 +148,8 @@ def with_public_text(
 ) -> DataSet:
     """The data set with the training sentences of public sets, less their labels, as more unlabelled text.
 
-    English ones, for English data, and none that shares sentences with it. A set that is neither in data_dir nor can be
-    downloaded is left out, which say is told.
+    English ones, for English data, of no set that was made of the same sentences, and none that is measured on. A set
+    that is neither in data_dir nor can be downloaded is left out, which say is told.
     """
     texts: list[str] = []
     used = []
@@ -161,9 +161,11 @@ def with_public_text(
                 used.append(f"{name} ({public.PUBLIC[name].licence})")
             except UserError as error:
                 say(f"its text is left out of distillation: {error}")
+    measured = {home.normal(e.text) for part in (dataset.valid, dataset.test, dataset.people) for e in part}
+    kept = (text for text in texts if home.normal(text) not in measured)
     return replace(
         dataset,
-        unlabelled=list(dict.fromkeys([*dataset.unlabelled, *texts])),
+        unlabelled=list(dict.fromkeys([*dataset.unlabelled, *kept])),
         provenance={**dataset.provenance, "unlabelled_text": ", ".join(used)},
     )
 
@@ -340,6 +342,20 @@ _Words.yaml_implicit_resolvers = {
 _Words.add_implicit_resolver(_BOOL, re.compile("^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
 
 
+def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:
+    """A mapping whose keys all differ, as YAML demands; PyYAML would take the last of equal ones."""
+    seen: set[str] = set()
+    for key, _ in node.value:
+        if isinstance(key, yaml.ScalarNode):
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} stands twice", key.start_mark)
+            seen.add(key.value)
+    return loader.construct_mapping(node, deep=True)
+
+
+_Words.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+
+
 def _yaml(path: Path) -> dict[str, Any]:
     try:
         document = yaml.load(read_text(path), _Words) or {}  # an empty file, or one of comments
@@ -369,7 +385,9 @@ def _load_hassil(
             rules = document.get(key) or {}
             if not isinstance(rules, dict):
                 raise UserError(f'{file}: "{key}:" must be a mapping of names')
-            merged[key].update(rules)
+            for rule, body in rules.items():
+                if merged[key].setdefault(rule, body) != body:
+                    raise UserError(f'{file}: "{key}:" has another {rule!r} than another file of {name}')
         for intent, body in (document.get("intents") or {}).items():
             if not isinstance(body, dict) or not isinstance(body.get("data"), list):
                 raise UserError(f'{file}: intent {intent!r} needs a list "data:" with blocks of "sentences:"')
