@@ -38,6 +38,7 @@ from convert.results import read_all
 from convert.rounding import activation_errors, logit_errors
 from train import datasets, pipeline
 from train.agentlib import Agent, constants, featurize
+from train.cost import GOLDEN
 from train.encoding import Encoded, Vocabulary, encode, sample
 from train.errors import UserError
 from train.examples import Example, write_atomic
@@ -50,8 +51,6 @@ BENCHMARK = "benchmark"
 """Folder beside an agent's own that convert.benchmark writes its results to."""
 BENCH = "bench.json"
 """File beside it that convert.bench writes what the engine costs to."""
-GOLDEN = 8
-"""Sentences of the self-test."""
 CHECKED = 500
 """Sentences on which the firmware's code is compared with TFLite Micro, value for value."""
 FOLLOWED = 500

@@ -5,12 +5,14 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from convert.bundle import Golden, golden_section
 from convert.costs import SENTENCES, errors, fit, measure
 from train import datasets
 from train.agentlib import Agent
-from train.cost import CHIPS, Budget, Cost, Pricing, coefficients, instructions, label_bytes
+from train.cost import CHIPS, Budget, Cost, Pricing, coefficients, golden_bytes, instructions, label_bytes
 from train.errors import UserError
 from train.labels import Labels
 from train.student import Shape
@@ -27,10 +29,9 @@ def shape(agent_folder: Path) -> Shape:
 def test_bytes_and_ram_of_a_real_bundle(agent_folder: Path, bundle: Path, shape: Shape) -> None:
     record = json.loads((agent_folder / "student.json").read_text())
     data = datasets.load(str(agent_folder / "data"), data_dir=None, cache_dir=agent_folder)
-    price = Pricing(
-        label_bytes(Labels.from_json(record["labels"]), data.values, data.numeric_slots), 9, CHIPS["esp32c3"]
-    )
-    cost = price(shape)
+    of_data = label_bytes(Labels.from_json(record["labels"]), data.values, data.numeric_slots)
+    of_data += golden_bytes([e.text for e in data.watched])
+    cost = Pricing(of_data, 9, CHIPS["esp32c3"])(shape)
     content = bundle.read_bytes()
     assert cost.bytes == pytest.approx(len(content), rel=0.02)
     assert cost.arena == pytest.approx(Agent(content).arena_bytes, rel=0.02)
@@ -50,6 +51,16 @@ def test_a_shape_that_was_not_measured(tmp_path: Path) -> None:
     assert len(found) == 2 + len(SENTENCES)
 
 
+def test_long_sentences_of_the_self_test_are_reckoned() -> None:
+    texts = ["x" * length for length in range(140, 180, 5)]
+    golden = [
+        Golden(text, np.zeros((1, 1), np.int8), np.zeros(1, np.int8), np.zeros((1, 1), np.int8)) for text in texts
+    ]
+    assert golden_bytes(texts) == pytest.approx(len(golden_section(golden)), abs=16)
+    assert golden_bytes(["on", "off"]) < 60
+    assert golden_bytes([]) == 0
+
+
 def test_every_kind_of_instruction_is_predicted() -> None:
     assert set(coefficients()["instructions"]) == set(instructions(SMALL, 9))
     assert min(instructions(SMALL, 2).values()) > 0
@@ -66,7 +77,7 @@ def test_every_kind_of_instruction_is_predicted() -> None:
     ],
 )
 def test_less_costs_less(smaller: Shape) -> None:
-    price = Pricing(label_bytes=2000, positions=9, chip=CHIPS["esp32c3"])
+    price = Pricing(data_bytes=2000, positions=9, chip=CHIPS["esp32c3"])
     more, less = price(SMALL), price(smaller)
     assert less.bytes < more.bytes
     assert less.macs < more.macs

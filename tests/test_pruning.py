@@ -28,7 +28,7 @@ from train.student import Shape, Student
 
 SHAPE = Shape(3, 5, positions=8, rows=64, embed=16, width=16, heads=(3, 2), head_width=4, hidden=(12, 8))
 PIECES = np.array([[64, 64], [9, 20], [10, 64], [30, 41], [63, 12]], np.int32)
-PRICE = Pricing(label_bytes=1000, positions=5, chip=CHIPS["esp32c3"])
+PRICE = Pricing(data_bytes=1000, positions=5, chip=CHIPS["esp32c3"])
 rng = np.random.default_rng(5)
 WORDS = rng.integers(1, 5, (40, 7)).astype(np.int32)
 DATA = Encoded(WORDS, np.full(40, 7, np.int32), (WORDS[:, 0] % 3).astype(np.int32), (WORDS > 2).astype(np.int32))

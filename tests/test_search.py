@@ -36,7 +36,7 @@ from train.search import (
 from train.student import Shape
 
 CHIP = CHIPS["esp32c3"]
-PRICE = Pricing(label_bytes=3000, positions=9, chip=CHIP)
+PRICE = Pricing(data_bytes=3000, positions=9, chip=CHIP)
 PLAN = Plan("home", "en", Budget(bytes=120_000, ms=12), "esp32c3", 2, 1, None, "default", "")
 QUIET = Console(quiet=True)
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from train.agentlib import constants
+from train.agentlib import constants, ffi
 from train.errors import UserError
 
 if TYPE_CHECKING:
@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from train.student import Shape  # it takes TensorFlow along, and seconds
 
 COSTS = Path(__file__).parent / "costs.json"
-RECORD_BYTES = 800
-"""Manifest and golden sentences, about."""
+MANIFEST_BYTES = 350
+"""Of the bundle's manifest, about."""
+GOLDEN = 8
+"""Sentences of the bundle's self-test."""
 
 
 @dataclass(frozen=True)
@@ -172,6 +174,13 @@ def label_bytes(labels: Labels, values: dict[str, dict[str, Any]], numeric_slots
     return strings + masks + spoken + probabilities
 
 
+def golden_bytes(sentences: Sequence[str]) -> int:
+    """Bytes of the self-test, about, whose sentences are drawn from these."""
+    entry: int = ffi().sizeof("ub_golden")
+    mean = sum(len(text.encode()) for text in sentences) / max(1, len(sentences))
+    return round(min(GOLDEN, len(sentences)) * (entry + mean))
+
+
 @dataclass(frozen=True)
 class Cost:
     """What a student costs."""
@@ -190,7 +199,8 @@ class Cost:
 class Pricing:
     """Prices students of one data set on one chip."""
 
-    label_bytes: int
+    data_bytes: int
+    """Of the bundle's sections that depend on the data alone."""
     positions: int
     """Of the sentence whose MACs and time are told: its words + 1."""
     chip: Chip
@@ -200,7 +210,7 @@ class Pricing:
         table = shape.rows * shape.embed * shape.embed_bits // 8
         encoder = weight_bytes(shape) + dot(byte_terms(shape), coefficients()["bytes"])
         return Cost(
-            bytes=round(table + encoder + self.label_bytes + RECORD_BYTES),
+            bytes=round(table + encoder + self.data_bytes + MANIFEST_BYTES),
             macs=shape.macs(self.positions),
             ms=1e3 * sum(instructions(shape, self.positions).values()) / self.chip.hz,
             arena=round(dot(arena_terms(shape), coefficients()["arena"])),

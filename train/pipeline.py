@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from train import datasets
-from train.cost import CHIPS, Budget, Chip, Pricing, label_bytes
+from train.cost import CHIPS, Budget, Chip, Pricing, golden_bytes, label_bytes
 from train.datasets import CACHE, DataSet
 from train.distillation import Paraphraser, lexical_targets, lexicon, soft_targets, unlabelled_text
 from train.encoding import Encoded, Vocabulary, encode, median_positions, splits_a_word
@@ -146,7 +146,8 @@ def run(
 
 def pricing(data: DataSet, labels: Labels, encoded: Encoded, chip: Chip) -> Pricing:
     """What prices a data set's students, at its median sentence."""
-    return Pricing(label_bytes(labels, data.values, data.numeric_slots), median_positions(encoded.lengths), chip)
+    of_data = label_bytes(labels, data.values, data.numeric_slots) + golden_bytes([e.text for e in data.watched])
+    return Pricing(of_data, median_positions(encoded.lengths), chip)
 
 
 def digest(told: Any) -> str:
