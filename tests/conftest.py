@@ -8,6 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("utterbit", deadline=None)  # the first example may compile the agent
+settings.load_profile("utterbit")
 
 ROOT = Path(__file__).parent.parent
 

@@ -171,10 +171,29 @@ def test_spans_survive_their_tags(words: list[str], data: st.DataObject) -> None
         ("\N{ARABIC LETTER MARK}kitchen\N{ARABIC LETTER MARK}", ["kitchen"]),
         ("10\N{EN DASH}20", ["10", "20"]),
         ("\N{DOUBLE HYPHEN}on\N{SMALL FULL STOP}", ["on"]),
+        ("wait...5 no.6 .7 -.8", ["wait", "5", "no", "6", ".7", "-.8"]),
     ],
 )
 def test_punctuation_of_any_script_is_no_word(text: str, words: list[str]) -> None:
     assert [text[token.start : token.end] for token in featurize(text, ROWS, POSITIONS)] == words
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("the kitchen's on, isn't it", ["the", "kitchen", "'s", "on", "isn", "'t", "it"]),
+        ("we'll", ["we", "'ll"]),
+        ("l'éclairage d\N{RIGHT SINGLE QUOTATION MARK}ambiance", ["l", "éclairage", "d", "ambiance"]),
+        ("5 o'clock 'til six'", ["5", "o", "clock", "til", "six"]),
+    ],
+)
+def test_an_apostrophe_begins_an_ending(text: str, words: list[str]) -> None:
+    assert [text[token.start : token.end] for token in featurize(text, ROWS, POSITIONS)] == words
+
+
+def test_upper_case_of_a_letter_without_a_dot_is_that_of_i() -> None:
+    upper, lower = (featurize(text, ROWS, POSITIONS)[0].pieces for text in ("IŞIĞI", "ışığı"))
+    assert upper == lower
 
 
 def test_a_word_is_the_same_with_what_is_unheard() -> None:

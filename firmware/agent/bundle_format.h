@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 #define UB_MAGIC 0x42545455 /* "UTTB" */
-#define UB_VERSION 7
+#define UB_VERSION 8
 
 /* Section kinds. Each stands exactly once in a bundle. */
 #define UB_MANIFEST 1   /* JSON: name, languages, thresholds, provenance, metrics */
@@ -80,7 +80,7 @@ typedef struct {
   uint8_t hashing;    /* UB_HASHING: how words become rows */
   uint32_t table;     /* offset of the rows, [rows][E * bits / 8] bytes */
 } ub_features_header;
-#define UB_HASHING 2
+#define UB_HASHING 3
 
 /* y[r] = clamp(requantize(bias[r] + sum_c weights[r][c] * (x[c] - input_zero)) + output_zero), as TFLite's
  * FULLY_CONNECTED and CONV_2D. */
@@ -183,7 +183,7 @@ typedef struct {
   uint16_t length;
   uint16_t positions;     /* words + 1 */
   uint32_t embedding_crc; /* CRC-32 of the encoder's input, int8_t[positions][E] */
-  uint32_t logits_crc;    /* CRC-32 of int8_t[classes], then int8_t[positions][tags], from tflite-micro */
+  uint32_t logits_crc;    /* CRC-32 of int8_t[classes], then int8_t[positions - 1][tags], from tflite-micro */
 } ub_golden;
 
 #endif

@@ -52,7 +52,8 @@ static uint32_t fold(uint32_t c) {
       {0x400, 0x40F, 80},  {0x410, 0x42F, 32},  {0x460, 0x481, 0},   {0x48A, 0x4BF, 0},   {0x4D0, 0x52F, 0},
       {0x531, 0x556, 48},  {0x1E00, 0x1E95, 0}, {0x1EA0, 0x1EFF, 0}, {0x18F, 0x18F, 202}, {0x386, 0x386, 38},
       {0x38C, 0x38C, 64},  {0x38E, 0x38F, 63},  {0x3C2, 0x3C2, 0},
-      {0x130, 0x130, TO(0x130, 'i')},    {0x178, 0x178, TO(0x178, 0xFF)},   {0x1E9E, 0x1E9E, TO(0x1E9E, 0xDF)},
+      {0x130, 0x130, TO(0x130, 'i')},    {0x131, 0x131, TO(0x131, 'i')},    /* its upper case is I, too */
+      {0x178, 0x178, TO(0x178, 0xFF)},   {0x1E9E, 0x1E9E, TO(0x1E9E, 0xDF)},
       {0x2019, 0x2019, TO(0x2019, '\'')}, {0x2BC, 0x2BC, TO(0x2BC, '\'')},   {0x2212, 0x2212, TO(0x2212, '-')},
       {0x2013, 0x2013, TO(0x2013, '-')},  {0x66A, 0x66A, TO(0x66A, '%')},   {0x66B, 0x66B, TO(0x66B, '.')},
       {0x66C, 0x66C, TO(0x66C, ',')},
@@ -99,6 +100,7 @@ static char_class classify(uint32_t c) {
       {'@', '@', SYMBOL},          {0xA2, 0xA5, SYMBOL},        {0xB0, 0xB0, SYMBOL},      {0xD7, 0xD7, SYMBOL},
       {0xF7, 0xF7, SYMBOL},        {0x20A0, 0x20CF, SYMBOL},    {0x2100, 0x2BFF, SYMBOL},
       {0xAA, 0xAA, LETTER},        {0xB5, 0xB5, LETTER},        {0xBA, 0xBA, LETTER},
+      {0xBC, 0xBE, DIGIT}, /* quarters */
   };
   if (within(c, 'a', 'z')) return LETTER;
   if (within(c, '0', '9')) return DIGIT;
@@ -118,12 +120,24 @@ static char_class class_at(const uint8_t *text, size_t length, size_t at) {
   return code == UB_INVALID ? BREAK : classify(fold(code));
 }
 
+/* Whether a number begins at text[at]: with a digit, or a point before one. */
+static bool number_at(const uint8_t *text, size_t length, size_t at) {
+  return class_at(text, length, at + (at < length && text[at] == '.')) == DIGIT;
+}
+
+/* Whether one or two letters stand at text[at]: 's, 't, 'll. The word behind l' has more. */
+static bool ending_at(const uint8_t *text, size_t length, size_t at) {
+  uint32_t letters = 0;
+  for (; letters < 3 && class_at(text, length, at) == LETTER; letters++) (void)ub_code_point(text, length, &at);
+  return letters == 1 || letters == 2;
+}
+
 UB_SMALL int32_t ub_tokenize(const uint8_t *text, size_t length, ub_token *tokens, uint32_t max) {
   if (length > UB_MAX_TEXT) return -1;
   uint32_t count = 0;
   ub_token token = {0, 0, 0};
   char_class open = BREAK; /* class of the token being read: BREAK if none */
-  bool joined = false;     /* the character before was of a token, or a sign would be a hyphen */
+  bool joined = false;     /* to the character before, as a hyphen is and a sign is not */
   size_t at = 0, start;
   do {
     start = at;
@@ -139,9 +153,9 @@ UB_SMALL int32_t ub_tokenize(const uint8_t *text, size_t length, ub_token *token
       begins = open != kind;
     } else if (open == DIGIT && (c == '.' || c == ',' || c == ':') && class_at(text, length, at) == DIGIT) {
       kind = DIGIT, begins = false;
-    } else if (open == LETTER && c == '\'' && class_at(text, length, at) == LETTER) {
+    } else if (open == LETTER && c == '\'' && ending_at(text, length, at)) {
       kind = LETTER, begins = true; /* kitchen's: the kitchen is a slot, 's is not */
-    } else if (c == '-' && !joined && class_at(text, length, at) == DIGIT) {
+    } else if ((c == '-' || c == '.') && !joined && number_at(text, length, c == '-' ? at : start)) {
       kind = DIGIT, begins = true;
     } else {
       begins = true; /* a symbol or syllable, or the break that ends a token */
@@ -156,7 +170,7 @@ UB_SMALL int32_t ub_tokenize(const uint8_t *text, size_t length, ub_token *token
       open = kind;
     }
     if (open != BREAK) token.end = (uint16_t)at;
-    joined = open != BREAK;
+    joined = open != BREAK || c == '.';
   } while (start < length);
   return (int32_t)count;
 }
@@ -236,6 +250,13 @@ UB_SMALL uint32_t ub_phrase_hash(const uint8_t *text, const ub_token *tokens, ui
 
 /* ---- numbers ------------------------------------------------------------------------------------------------- */
 
+/* Whether three digits stand at chars[at], and no more. */
+static bool group_at(const uint32_t *chars, uint32_t length, uint32_t at) {
+  uint32_t digits = 0;
+  while (at + digits < length && within(chars[at + digits], '0', '9')) digits++;
+  return digits == 3;
+}
+
 UB_SMALL bool ub_number_json(const uint8_t *text, const ub_token *token, char out[UB_NUMBER_CHARS]) {
   uint32_t chars[UB_WORD_CHARS];
   const uint32_t length = fold_token(text, token, chars);
@@ -252,15 +273,19 @@ UB_SMALL bool ub_number_json(const uint8_t *text, const ub_token *token, char ou
       out[used++] = (char)c;
       digits++;
       if (point) decimals++;
-    } else if ((c == '.' || c == ',') && !point && digits > 0) {
-      const bool group = length - at == 4 || (length - at > 4 && (chars[at + 4] == ',' || chars[at + 4] == '.'));
-      if (c == ',' && group && (digits > 1 || chars[at - 1] != '0')) { /* 1,000, not 0,500 */
-        grouped = true;
-        continue;
-      }
-      if (c == ',' && grouped) return false;
+    } else if (c == ',' && !point && group_at(chars, length, at + 1) &&
+               (digits > 1 || (digits == 1 && out[used - 1] != '0'))) { /* 1,000, not 0,500 */
+      grouped = true;
+    } else if (!point && (c == '.' || (c == ',' && digits > 0 && !grouped))) {
+      if (digits == 0) out[used++] = '0';
       out[used++] = '.';
       point = true;
+    } else if (!point && within(c, 0xBC, 0xBE) && at + 1 == length) {
+      if (digits == 0) out[used++] = '0';
+      out[used++] = '.';
+      if (c != 0xBD) out[used++] = c == 0xBC ? '2' : '7';
+      out[used++] = '5';
+      digits++;
     } else {
       return false;
     }

@@ -16,7 +16,7 @@ extern "C" {
 
 typedef struct {
   uint16_t start, end; /* bytes of the text, end exclusive */
-  uint16_t number;     /* 1: digits, with . , : between them and a sign before; 0: a word or symbol */
+  uint16_t number;     /* 1: digits and quarters, with . , : between them, a sign or a point before; 0: word or symbol */
 } ub_token;
 
 /* Decodes the code point at text[*at], *at < length, and moves *at behind it. UB_INVALID for what RFC 3629 does not allow. */
@@ -35,7 +35,7 @@ uint32_t ub_pieces(const uint8_t *text, const ub_token *token, uint16_t first, u
 uint32_t ub_phrase_hash(const uint8_t *text, const ub_token *tokens, uint32_t from, uint32_t to, uint32_t any,
                         uint16_t slot);
 
-/* The value of a number token as a JSON number, NUL-terminated: "20.5" for 20.5 and for 20,5, "1000.5" for 1,000.5.
+/* The value of a number token as a JSON number, NUL-terminated: "20.5" for 20.5, 20,5 and 20½, "1000.5" for 1,000.5.
  * False if the token is no plain number (a time of day, more than nine digits, ...). */
 #define UB_NUMBER_CHARS 16
 bool ub_number_json(const uint8_t *text, const ub_token *token, char out[UB_NUMBER_CHARS]);
