@@ -9,9 +9,9 @@ import numpy as np
 
 from convert.bundle import Calibration
 from convert.calibration import best_intents, tag_shortfalls
-from train.agentlib import Token, best_tags
+from train.agentlib import Token, find_spans
 from train.examples import Slot
-from train.labels import OUTSIDE, Labels
+from train.labels import Labels
 from train.metrics import Prediction
 from train.training import rounded
 
@@ -59,36 +59,9 @@ class Decoder:
         return Prediction(self.labels.intents[intent], self._slots(heads, best), self.labels.classes[best][1])
 
     def _slots(self, heads: Heads, klass: int) -> tuple[Slot, ...]:
-        """The spans of the likeliest tags; a slot that is never said twice keeps one, the surer."""
         logits, _ = rounded(heads.tags)
-        tags, _ = best_tags(logits, self.labels.masks[klass])
-        margins = logits[np.arange(len(tags)), tags].astype(int) - logits[:, OUTSIDE]
-        spans: list[_Span] = []
-        for token, (tag, margin) in enumerate(zip(tags.tolist(), margins.tolist(), strict=True)):
-            if tag == OUTSIDE:
-                continue
-            slot, begins = (tag - 1) // 2, tag % 2 == 1
-            if begins:
-                spans.append(_Span(slot, token, token + 1, margin))
-            else:
-                spans[-1].to, spans[-1].margin = token + 1, spans[-1].margin + margin
-        kept: list[_Span] = []
-        for span in spans:
-            other = next((k for k in kept if k.slot == span.slot and span.slot in self.labels.single), None)
-            if other is not None and other.to == span.begin:
-                other.to, other.margin = span.to, other.margin + span.margin
-            elif other is None or other.margin < span.margin:
-                kept = [k for k in kept if k is not other] + [span]
+        spans = find_spans(logits, self.labels.masks[klass], self.labels.bits(self.labels.single))
         return tuple(
-            Slot(self.labels.slots[s.slot], heads.tokens[s.begin].start, heads.tokens[s.to - 1].end) for s in kept
+            Slot(self.labels.slots[slot], heads.tokens[begin].start, heads.tokens[end - 1].end)
+            for slot, begin, end in spans
         )
-
-
-@dataclass
-class _Span:
-    slot: int
-    begin: int
-    to: int
-    """Tokens, end exclusive."""
-    margin: int
-    """By how much its tags' logits exceed that of OUTSIDE, summed."""

@@ -170,6 +170,7 @@ def test_a_slot_that_is_never_said_twice_keeps_the_surer_span() -> None:
     assert spans(begins, begins, outside, outside) == [(0, 3)], "neighbours are one"
     assert spans(begins, outside, begins, inside) == [(4, 7)]
     assert spans(begins, inside, outside, begins) == [(0, 3)]
+    assert spans(1.5 * begins, outside, begins, begins) == [(4, 7)], "neighbours first, then the surer"
 
 
 def test_a_student_is_measured_in_float_and_on_the_firmware(

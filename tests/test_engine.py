@@ -55,8 +55,8 @@ STRICT = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-Wshadow", "-Wconve
 KB = 1024
 
 MOST_STACK = 2 * KB
-MOST_CODE = 14.1 * KB
-MOST_CODE_WITH_PROTOCOL = 21.8 * KB
+MOST_CODE = 14.3 * KB
+MOST_CODE_WITH_PROTOCOL = 22.1 * KB
 
 
 def tool(name: str, package: str) -> str:
@@ -235,7 +235,7 @@ def test_inverse_sqrt_over_all_sums_of_squares(probe: tuple[cffi.FFI, Any]) -> N
 
 
 @given(st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_sums_of_products_are_exact(probe: tuple[cffi.FFI, Any], data: st.DataObject) -> None:
     """Any weights and inputs, quiet or loud: two positions share a word only where their sums leave room."""
     interface, c = probe
@@ -406,6 +406,19 @@ def test_headers_serve_cpp(tmp_path: Path) -> None:
         ("10,500", "10500"),
         ("007", "7"),
         ("12:30", None),
+        (".5", "0.5"),
+        ("-.25", "-0.25"),
+        ("1.5.5", None),
+        ("1,5.3", None),
+        ("½", "0.5"),
+        ("2¼", "2.25"),
+        ("-12¾", "-12.75"),
+        ("1,000½", "1000.5"),
+        ("1.5½", None),
+        ("½5", None),
+        ("0½", "0.5"),
+        ("123456789¾", "123456789.75"),
+        ("-1234567890.5", None),
         ("1234567890", None),
         ("0" * 41 + "5", None),
     ],

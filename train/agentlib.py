@@ -175,6 +175,20 @@ def best_tags(logits: np.ndarray, masks: bytes) -> tuple[np.ndarray, int]:
     return scratch[:, 0].copy(), int(total)
 
 
+def find_spans(logits: np.ndarray, masks: bytes, single: bytes) -> list[tuple[int, int, int]]:
+    """The spans of :func:`best_tags`, each its slot and the tokens [from, to).
+
+    single: a bit for every slot that no sentence has twice, :meth:`train.labels.Labels.bits`; of those one span stays.
+    """
+    tokens, tags = logits.shape
+    scratch = np.zeros((tokens, tags), np.uint8)
+    scratch[:, 0], _ = best_tags(logits, masks)
+    raw = ffi().from_buffer("int8_t[]", np.ascontiguousarray(logits, np.int8))
+    spans = ffi().new("ub_span[]", constants()["UB_MAX_SLOTS"])
+    count = library().ub_find_spans(raw, tokens, (tags - 1) // 2, single, ffi().from_buffer(scratch), spans)
+    return [(span.slot, getattr(span, "from"), span.to) for span in spans[0:count]]
+
+
 @dataclass(frozen=True)
 class Answer:
     """What the agent makes of a sentence; spans in bytes of its UTF-8."""

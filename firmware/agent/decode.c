@@ -159,37 +159,27 @@ static bool slot_bit(const ub_agent *agent, uint32_t mask, uint32_t slot) {
   return ub_bit(agent->sections[UB_LABELS].bytes + mask, slot);
 }
 
-typedef struct {
-  uint16_t slot;
-  uint8_t from, to; /* tokens, end exclusive */
-  int16_t margin;   /* by how much its tags' logits exceed that of OUTSIDE, summed */
-} span;
-
-/* The spans of the best tags. A slot that is never said twice keeps one: neighbours are one span, else the surer wins. */
-static uint32_t find_spans(const ub_agent *agent, const ub_logits *logits, uint32_t tokens, span spans[UB_MAX_SLOTS]) {
-  const uint32_t tags = 1 + 2 * (uint32_t)agent->labels.slots;
+UB_SMALL uint32_t ub_find_spans(const int8_t *logits, uint32_t tokens, uint32_t slots, const uint8_t *single,
+                                const uint8_t *scratch, ub_span spans[UB_MAX_SLOTS]) {
+  const uint32_t tags = 1 + 2 * slots;
   uint32_t count = 0;
   for (uint32_t token = 0; token < tokens;) {
-    const uint32_t tag = logits->scratch[token * tags];
+    uint32_t tag = scratch[token * tags];
     if (tag == OUTSIDE) {
       token++;
       continue;
     }
-    span found = {(uint16_t)((tag - 1) / 2), (uint8_t)token, 0, 0};
+    const uint32_t slot = (tag - 1) / 2;
+    const bool once = ub_bit(single, slot);
+    ub_span found = {(uint16_t)slot, (uint8_t)token, 0, 0};
     do {
-      const int8_t *const logit = logits->tags + token * tags;
-      found.margin = (int16_t)(found.margin + logit[logits->scratch[token * tags]] - logit[OUTSIDE]);
-      token++;
-    } while (token < tokens && logits->scratch[token * tags] == inside_tag(found.slot));
+      const int8_t *const logit = logits + token * tags;
+      found.margin = (int16_t)(found.margin + logit[tag] - logit[OUTSIDE]);
+      tag = ++token < tokens ? scratch[token * tags] : OUTSIDE;
+    } while (tag == inside_tag(slot) || (once && tag == begin_tag(slot)));
     found.to = (uint8_t)token;
-    uint32_t other = count;
-    if (slot_bit(agent, agent->labels.single_mask, found.slot))
-      for (other = 0; other < count && spans[other].slot != found.slot;) other++;
-    if (other < count && spans[other].to == found.from) {
-      spans[other].to = found.to;
-      spans[other].margin = (int16_t)(spans[other].margin + found.margin);
-      continue;
-    }
+    uint32_t other = 0;
+    while (other < count && !(once && spans[other].slot == slot)) other++;
     if (other < count) {
       if (spans[other].margin >= found.margin) continue;
       for (count--; other < count; other++) spans[other] = spans[other + 1];
@@ -199,7 +189,7 @@ static uint32_t find_spans(const ub_agent *agent, const ub_logits *logits, uint3
   return count;
 }
 
-static ub_slot make_slot(const ub_agent *agent, const uint8_t *text, const ub_answer *answer, const span *found) {
+static ub_slot make_slot(const ub_agent *agent, const uint8_t *text, const ub_answer *answer, const ub_span *found) {
   const ub_token *const tokens = answer->tokens;
   const uint32_t from = found->from, to = found->to;
   ub_slot result = {found->slot, tokens[from].start, tokens[to - 1].end, UB_NONE, NULL};
@@ -219,8 +209,10 @@ static ub_slot make_slot(const ub_agent *agent, const uint8_t *text, const ub_an
 
 static void decode_slots(const ub_agent *agent, const uint8_t *text, const ub_logits *logits, ub_answer *answer) {
   tags_of_class(agent, logits, answer->token_count, answer->klass);
-  span spans[UB_MAX_SLOTS];
-  answer->slot_count = (uint8_t)find_spans(agent, logits, answer->token_count, spans);
+  const uint8_t *const single = agent->sections[UB_LABELS].bytes + agent->labels.single_mask;
+  ub_span spans[UB_MAX_SLOTS];
+  answer->slot_count = (uint8_t)ub_find_spans(logits->tags, answer->token_count, agent->labels.slots, single,
+                                              logits->scratch, spans);
   for (uint32_t i = 0; i < answer->slot_count; i++) answer->slots[i] = make_slot(agent, text, answer, &spans[i]);
 }
 
