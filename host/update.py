@@ -14,8 +14,6 @@ from train.errors import UserError
 MAGIC = b"UTTB"
 HEADER_BYTES = 16
 
-_CHUNK_BYTES = 256
-
 # A chunk's block may have to be erased first, which takes a flash chip up to half a second.
 _FLASH_FACTOR = 2
 
@@ -80,19 +78,20 @@ def send_update(agent: Client, bundle: bytes, progress: Callable[[int], None] = 
         return Update(info.agent, info.crc, 0, 0, time.monotonic() - start)
 
     begin = f"/update begin {len(bundle)} {zlib.crc32(bundle):08X}"
-    resumed = held = _held(agent, begin)
+    held, most = _state(agent, begin)
+    resumed = held
     sent = 0
     while held < len(bundle):
         progress(held)
-        chunk = bundle[held : held + _CHUNK_BYTES]
+        chunk = bundle[held : held + most]
         resets = len(agent.resets)
         try:
-            held = _held(agent, f"/update data {held} {base64.b64encode(chunk).decode()}")
+            held, _ = _state(agent, f"/update data {held} {base64.b64encode(chunk).decode()}")
             sent += len(chunk)
         except AgentError as error:
             if len(agent.resets) == resets or error.code != "update":
                 raise
-            held = _held(agent, begin)  # the board has reset: it holds whole blocks only
+            held, _ = _state(agent, begin)  # the board has reset: it holds whole blocks only
     progress(held)
     try:
         agent.raw("/update activate", SELFTEST_FACTOR)
@@ -104,8 +103,12 @@ def send_update(agent: Client, bundle: bytes, progress: Callable[[int], None] = 
     return Update(str(info.agent), info.crc, sent, resumed, time.monotonic() - start)
 
 
-def _held(agent: Client, command: str) -> int:
-    held = agent.raw(command, _FLASH_FACTOR).get("held")
-    if type(held) is not int:
-        raise NoAnswerError("the agent's answer lacks 'held'; its firmware speaks another protocol than this host")
-    return held
+def _state(agent: Client, command: str) -> tuple[int, int]:
+    """Bytes that the board holds after a command, and those that it takes at a time."""
+    answer = agent.raw(command, _FLASH_FACTOR)
+    held, chunk = answer.get("held"), answer.get("chunk")
+    if type(held) is not int or type(chunk) is not int or chunk < 1:
+        raise NoAnswerError(
+            "the agent's answer lacks 'held' or 'chunk'; its firmware speaks another protocol than this host"
+        )
+    return held, chunk

@@ -1,11 +1,13 @@
 """Framing: what goes onto the line and what is taken from it."""
 
 import random
+from pathlib import Path
 
 import pytest
 
 from host.protocol import (
     MAX_PAYLOAD_BYTES,
+    MAX_REPLY_BYTES,
     MAX_REQUEST_BYTES,
     MAX_SEQ,
     Damaged,
@@ -21,6 +23,7 @@ from host.protocol import (
     is_panic,
     prompt_payload,
 )
+from train.agentlib import constants
 from train.errors import UserError
 
 
@@ -44,6 +47,13 @@ def test_request_line() -> None:
     line = encode(17, "turn on the kitchen light")
     body = b"@17 turn on the kitchen light"
     assert line == body + b" *%04X\n" % bitwise_crc16(body)
+
+
+def test_limits_are_the_device_s() -> None:
+    header = (Path(__file__).parent.parent / "firmware" / "agent" / "protocol.h").read_text()
+    assert "#define UB_MAX_LINE UB_MAX_TEXT " in header
+    assert constants()["UB_MAX_TEXT"] == MAX_REQUEST_BYTES
+    assert f"#define UB_MAX_REPLY {MAX_REPLY_BYTES} " in header
 
 
 def test_longest_prompt_fits_with_the_longest_seq() -> None:

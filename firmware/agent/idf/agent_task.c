@@ -20,7 +20,9 @@ static ub_status opened;
 static StackType_t stack[CONFIG_UTTERBIT_TASK_STACK / sizeof(StackType_t)];
 static StaticTask_t control_block;
 static TaskHandle_t task;
-static bool watched; /* by the task watchdog, unless the firmware goes without it */
+#if CONFIG_ESP_TASK_WDT_EN
+static bool watched; /* by the task watchdog, unless it was not begun */
+#endif
 
 static StaticSemaphore_t turn_buffer, done_buffer;
 static SemaphoreHandle_t turn; /* held by whoever has given the task a job */
