@@ -62,7 +62,8 @@ def main(arguments: list[str] | None = None) -> int:
 def show(metrics: dict[str, Any], console: Console) -> None:
     """Prints what the conversion came to."""
     valid, arena = metrics["validation"], metrics["arena"]
-    table = Table(title=f"{valid['sentences']:,} validation sentences", title_justify="left")
+    part = "validation" if metrics["data"]["valid"]["sentences"] else "training"
+    table = Table(title=f"{valid['sentences']:,} {part} sentences", title_justify="left")
     for column in ("", "float", "int8"):
         table.add_column(column, justify="right" if column else "left")
     for key, title in (("intent", "intent"), ("exact", "intent and all slots")):

@@ -40,7 +40,7 @@ from train.datasets import DataSet
 from train.errors import UserError
 from train.examples import Example, example_to_json, read_jsonl, write_atomic
 from train.metrics import Prediction, measure
-from train.presets import PRESETS, Preset, Tuning
+from train.presets import LEAST_EPOCHS, PRESETS, Preset, Tuning
 from train.quiet import native_silence
 
 with native_silence():
@@ -416,7 +416,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--seeds", type=whole(1), default=3, help="how many runs of every model")
     top.add_argument("--steps", nargs="+", choices=STEPS, default=list(STEPS), help="what to make")
     top.add_argument("--preset", choices=PRESETS, default="large", help="as in python -m train")
-    top.add_argument("--epochs", type=whole(1), help="passes over the training data (default: the preset's)")
+    top.add_argument("--epochs", type=whole(LEAST_EPOCHS), help="passes over the training data (default: the preset's)")
     top.add_argument("--teacher", type=Path, help="as in python -m train (default: MiniLM-L6)")
     top.add_argument(
         "--budget",

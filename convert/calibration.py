@@ -22,6 +22,8 @@ class Scored:
     """float64 [N, C], :func:`tag_shortfalls` in the unit of the logits."""
     classes: np.ndarray
     """int [N]"""
+    least: float = -np.inf
+    """What no logit less its shortfall falls below; on the chip they are int8."""
 
 
 def tag_shortfalls(tags: np.ndarray, labels: Labels) -> np.ndarray:
@@ -99,7 +101,7 @@ def calibrate(scored: Scored, labels: Labels, most_accepted: float, *, by_senten
     weight = (~inside).sum() / max(1, inside.sum()) if by_sentence else 1.0
     found: list[tuple[float, Calibration]] = []
     for tag_weight in TAG_WEIGHTS:
-        logits = scored.logits - tag_weight * scored.shortfalls
+        logits = np.maximum(scored.logits - tag_weight * scored.shortfalls, scored.least)
         temperature = fit_temperature(logits, scored.classes)
         for others in OTHERS:
             intents, scores = best_intents(logits, labels, temperature, others)

@@ -27,9 +27,9 @@ class Heads:
     """float [tokens, T], logits."""
 
     def shortfalls(self, labels: Labels) -> np.ndarray:
-        """:func:`tag_shortfalls` in the unit of the logits, float64 [C]."""
+        """:func:`tag_shortfalls` in the unit of the logits, float64 [C]; at most as far as int8 reaches."""
         steps, step = rounded(self.tags)
-        return np.asarray(tag_shortfalls(steps, labels) * step)
+        return np.asarray(np.minimum(tag_shortfalls(steps, labels), 255) * step)
 
 
 class Decoder:

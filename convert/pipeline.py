@@ -125,6 +125,7 @@ def run(folder: Path, options: Options, console: Console) -> dict[str, Any]:
         np.stack([c for c, _ in outputs]) * encoder.class_scale,
         np.stack([tag_shortfalls(t, labels) for _, t in outputs]) * encoder.tag_scale,
         np.array([labels.class_of(e) for e in usable]),
+        least=-128 * encoder.class_scale,
     )
     calibration = calibrate(scored, labels, options.most_accepted, by_sentence=options.by_sentence)
     if not any(e.intent is None for e in usable):
@@ -141,6 +142,7 @@ def run(folder: Path, options: Options, console: Console) -> dict[str, Any]:
         "threshold": calibration.threshold,
         "others": calibration.others,
         "tag_weight": calibration.tag_weight,
+        "by_sentence": options.by_sentence,
     }
     tflm_arena = arena_bytes(flatbuffer)
     manifest = {

@@ -316,9 +316,13 @@ def _rejection(metrics: Mapping[str, Any]) -> str:
     outside = metrics["firmware"]["out_of_scope"]
     lists = ""
     if outside["n"]:
+        least = (
+            "fewest sentences are answered wrongly."
+            if metrics["by_sentence"]
+            else "the share of commands answered wrongly and that of others accepted are least together."
+        )
         intro += (
-            f" The threshold {threshold:.4g} is, among those that keep to the share that may be accepted, where the "
-            "share of commands answered wrongly and that of others accepted are least together."
+            f" The threshold {threshold:.4g} is, among those that keep to the share that may be accepted, where {least}"
         )
         pictures += [
             _figure(_against_threshold(calibration["curve"], threshold), "What each threshold does"),

@@ -384,6 +384,16 @@ def test_other_intents_count_where_that_tells_commands_from_the_rest(told_by: st
     assert (calibration.others < 0.5) == (told_by == "out of scope")
 
 
+def test_one_sentence_without_the_slots_it_needs_does_not_decide_the_temperature() -> None:
+    data = scored(LABELS, 3000, 0.5)
+    data.shortfalls[:] = 1
+    expected = calibrate(data, LABELS, 0.05).temperature
+    data.shortfalls[7, data.classes[7]] = 3000
+    assert calibrate(data, LABELS, 0.05).temperature > 2 * expected
+    bounded = replace(data, least=float(data.logits.min()) - 1)
+    assert calibrate(bounded, LABELS, 0.05).temperature == pytest.approx(expected, rel=0.1)
+
+
 @pytest.mark.parametrize("tell", [0.0, 0.5, 1.0])
 def test_tags_count_as_much_as_they_tell_of_the_class(tell: float) -> None:
     rng = np.random.default_rng(2)

@@ -299,6 +299,15 @@ def test_hassil_folder(tmp_path: Path) -> None:
     assert any(example.intent is None for example in made.train)
 
 
+def test_a_list_of_a_block_may_hold_anything(tmp_path: Path) -> None:
+    block = '      - sentences: ["engrave {words}"]\n        lists: {words: {wildcard: true}}\n'
+    (tmp_path / "brew.yaml").write_text(
+        HASSIL.replace("lists:\n  drink", f"  Engrave:\n    data:\n{block}lists:\n  drink")
+    )
+    made = get(str(tmp_path), size=300)
+    assert any(slot.slot == "words" for example in made.train for slot in example.slots)
+
+
 def test_skip_words_of_a_hassil_folder(tmp_path: Path) -> None:
     (tmp_path / "brew.yaml").write_text(HASSIL.replace("language: en", "language: de\nskip_words: [prithee]"))
     assert any("prithee" in example.text for example in get(str(tmp_path), size=300).train)
@@ -322,14 +331,12 @@ def test_files_of_a_folder_share_their_lists(tmp_path: Path) -> None:
 
 def test_yes_no_and_dates_are_words(tmp_path: Path) -> None:
     path = tmp_path / "nlu.yml"
-    path.write_text(
-        "nlu:\n- intent: say\n  examples:\n  - yes\n  - off\n  - 2020-13-45\n  - [a]( b: c )\n".replace(
-            "[a]( b: c )", "'[a]( b: c )'"
-        )
-    )
+    texts = ["yes", "off", "2020-13-45", "8:15", "007", "'[a]( b: c )'"]
+    path.write_text("nlu:\n- intent: say\n  examples:\n" + "".join(f"  - {text}\n" for text in texts))
     made = get(str(path))
-    assert {example.text for example in made.train} == {"yes", "off", "2020-13-45", "a"}
-    assert {slot for example in made.train for slot in example.slots} == {Slot("b", 0, 1, "c")}
+    examples = made.train + made.valid
+    assert {example.text for example in examples} == {*texts[:-1], "a"}
+    assert {slot for example in examples for slot in example.slots} == {Slot("b", 0, 1, "c")}
 
 
 def test_a_rasa_project(tmp_path: Path) -> None:
@@ -449,6 +456,7 @@ def test_mistakes(tmp_path: Path) -> None:
         (HASSIL + "\nlists: {}", "'lists' stands twice"),
         (HASSIL.replace("lists:", "  Brew: {data: []}\nlists:"), "'Brew' stands twice"),
         (HASSIL.replace("[strong, weak]", "[]"), "has no values"),
+        (HASSIL.replace("to: 5}", "to: 5, multiplier: 10}"), "multiplier must be 1 or -1"),
         (HASSIL + "\nskip_words: please", '"skip_words:" must be a list'),
         ("intents:\n  A:\n    data:\n    - sentences: turn it on", 'needs a list "sentences:"'),
         ("intents:\n  A:\n    data:\n    - sentences: [a]\n      slots: [b]", "must be mappings"),

@@ -185,10 +185,22 @@ def test_a_layer_goes_that_is_worth_little() -> None:
 
 
 def test_a_budget_out_of_reach_is_refused_with_what_can_be_reached() -> None:
-    with pytest.raises(UserError, match=r"0\.1 kB cannot be reached.*smallest student takes [\d.]+ kB; 0"):
+    with pytest.raises(
+        UserError, match=r"0\.1 kB cannot be reached.*smallest student takes [\d.]+ kB, [\d.]+ kB of RAM; 0"
+    ):
         Pruner(SHAPE, Budget(bytes=100), PRICE, DATA, PIECES, print, seed=1)
     reachable = PRICE(smallest(SHAPE))
     Pruner(SHAPE, Budget(bytes=reachable.bytes / (1 - MARGIN) + 1), PRICE, DATA, PIECES, print, seed=1)
+
+
+def test_a_student_is_pruned_until_its_working_memory_fits() -> None:
+    shape = replace(SHAPE, width=160, heads=(8,), head_width=16, hidden=(512,), positions=64, rows=128)
+    large = PRICE(shape)
+    assert large.arena > PRICE.chip.arena
+    pruner = Pruner(shape, Budget(bytes=2 * large.bytes), PRICE, DATA, PIECES, print, seed=1, plan=PLAN)
+    smaller = pruner(learner_of(student_of(shape)), 1.0)
+    assert smaller is not None
+    assert PRICE(smaller[0]).arena <= PRICE.chip.arena
 
 
 def test_pruning_is_gradual_and_ends_within_the_budget() -> None:

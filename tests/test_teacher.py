@@ -88,23 +88,27 @@ def test_files_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
         Teacher(folder, tmp_path)
 
 
-def test_fine_tuning_depends_on_its_seed_alone(tmp_path: Path) -> None:
+def test_fine_tuning_depends_on_its_seed_and_its_words_alone(tmp_path: Path) -> None:
     example = Example("turn the light", "On", (Slot("name", 9, 14),))
     labels = Labels.of([example])
 
-    def heads(seed: int, before: int) -> tuple[np.ndarray, np.ndarray]:
+    def tuned(seed: int, before: int, words: int = 3) -> tuple[str, np.ndarray, np.ndarray]:
         keras.utils.set_random_seed(before)
         teacher = Teacher(folder, tmp_path / f"{seed}-{before}")
         teacher.__dict__["backbone"] = keras_hub.models.BertBackbone(
             vocabulary_size=len(WORDPIECE), num_layers=1, num_heads=2, hidden_dim=8, intermediate_dim=8, dropout=0.5
         )
         teacher.backbone.set_weights([np.full(w.shape, 0.1 * i) for i, w in enumerate(teacher.backbone.get_weights())])
-        joint = JointTeacher(teacher, labels, lambda text: featurize(text, 2, 1))
+        joint = JointTeacher(teacher, labels, lambda text: featurize(text, 2, 1)[:words])
         joint.fit([example] * 4, Tuning(seen=8, batch=2, seed=seed), lambda done, steps, loss: None)
-        return joint.class_head.get_weights()[0], joint.tag_head.get_weights()[0]
+        return joint.key, joint.class_head.get_weights()[0], joint.tag_head.get_weights()[0]
 
     folder = checkpoint(tmp_path / "teacher")
-    first, again, other = heads(1, 5), heads(1, 6), heads(2, 5)
+    key, *first = tuned(1, 5)
+    same_key, *again = tuned(1, 6)
+    other_key, *other = tuned(2, 5)
+    assert key == same_key
+    assert len({key, other_key, tuned(1, 5, words=2)[0]}) == 3, "in the cache they are not each other's"
     for a, b, c in zip(first, again, other, strict=True):
         np.testing.assert_array_equal(a, b)
         assert not np.array_equal(a, c)

@@ -15,7 +15,7 @@ from train import datasets
 from train.command_line import HelpFormatter, reporting, whole
 from train.cost import CHIPS, Budget
 from train.errors import UserError
-from train.presets import PRESETS
+from train.presets import LEAST_EPOCHS, PRESETS
 from train.quiet import native_silence
 
 
@@ -60,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
         help="sentences that the teacher labels (default: the preset's; none where templates made the data)",
     )
     top.add_argument("--size", type=whole(1), help="training sentences to generate")
-    top.add_argument("--epochs", type=whole(1), help="passes over the training data")
+    top.add_argument("--epochs", type=whole(LEAST_EPOCHS), help="passes over the training data")
     top.add_argument(
         "--budget",
         metavar="100kB,1.0MMAC,5ms",
@@ -195,7 +195,7 @@ def _search(
         language=data.language,
         budget=budget,
         chip=options.chip,
-        epochs=options.epochs or max(2, PRESETS[options.preset].epochs(len(data.train)) // 4),
+        epochs=options.epochs or max(LEAST_EPOCHS, PRESETS[options.preset].epochs(len(data.train)) // 4),
         seed=options.seed,
         teacher=Teacher(teacher, datasets.CACHE).digest if teacher else None,
         preset=options.preset,

@@ -271,4 +271,9 @@ class Budget:
 
     def holds(self, cost: Cost) -> bool:
         """Whether a student costs no more."""
-        return all(getattr(cost, name) <= limit for name, limit in self.limits.items())
+        return within(cost, self.limits)
+
+
+def within(cost: Cost, limits: dict[str, float]) -> bool:
+    """Whether a student costs no more than limits by the names of what they limit."""
+    return all(getattr(cost, name) <= limit for name, limit in limits.items())

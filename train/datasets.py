@@ -331,15 +331,21 @@ def told_values(examples: Sequence[Example]) -> tuple[dict[str, dict[str, Value]
 
 
 class _Words(yaml.SafeLoader):
-    """Reads scalars as people mean them who write sentences: yes, no, on, off and dates are words, as in YAML 1.2."""
+    """Reads scalars as people mean them who write sentences: yes, no, on, off, dates, times and 007 are words, about as
+    in YAML 1.2."""
 
 
-_BOOL, _DATE = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:timestamp"
+_PLAIN = {
+    "bool": ("true|True|TRUE|false|False|FALSE", "tTfF"),
+    "int": ("[-+]?(?:0|[1-9][0-9]*)", "-+0123456789"),
+    "float": (r"[-+]?(?:0|[1-9][0-9]*)?\.[0-9]+", "-+.0123456789"),
+}
 _Words.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag not in (_BOOL, _DATE)]
+    first: [(tag, pattern) for tag, pattern in resolvers if tag.rpartition(":")[2] not in (*_PLAIN, "timestamp")]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_Words.add_implicit_resolver(_BOOL, re.compile("^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+for _kind, (_pattern, _first) in _PLAIN.items():
+    _Words.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(f"^(?:{_pattern})$"), list(_first))
 
 
 def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:

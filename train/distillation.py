@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import random
 import re
 from collections import Counter
@@ -15,7 +16,7 @@ from train.datasets import DataSet
 from train.encoding import PAD_WORD, Vocabulary, encode_words
 from train.examples import Example
 from train.presets import Distillation
-from train.teacher import JointTeacher, Teacher, principal_components, save_arrays
+from train.teacher import JointTeacher, Teacher, ends_of, principal_components, save_arrays
 from train.training import LexicalTargets, SoftTargets, tag_marginals
 
 Progress = Callable[[int, int], None]
@@ -105,7 +106,8 @@ def soft_targets(
     found = [(text, pair) for text, pair in found if pair[1]]
     data = encode_words([words for _, (_, words) in found], vocabulary.positions)
     labels = teacher.labels
-    told = "\0".join([teacher.key, str(vocabulary.positions), *(text for text, _ in found)])
+    words = [(text, ends_of(tokens)) for text, (tokens, _) in found]
+    told = json.dumps([teacher.key, vocabulary.positions, words])
     path = teacher.teacher.cache / f"labels-{hashlib.sha256(told.encode()).hexdigest()[:24]}.npz"
     if path.exists():
         with np.load(path) as saved:

@@ -103,14 +103,17 @@ def encode(examples: Sequence[Example], labels: Labels, vocabulary: Vocabulary) 
     Raises:
         UserError: no sentence is left.
     """
-    found = [(e, *vocabulary.words(e.text)) for e in examples]
-    found = [(e, tokens, words) for e, tokens, words in found if words]
+    found = []
+    for example in examples:
+        tokens, words = vocabulary.words(example.text)
+        if words:
+            found.append((labels.class_of(example), words, tags_of(example, tokens, labels)))
     if not found:
         raise UserError(f"none of {len(examples):,} sentences, such as {examples[0].text!r}, has a word to learn from")
-    arrays = encode_words([words for _, _, words in found], vocabulary.positions)
-    classes = np.array([labels.class_of(e) for e, _, _ in found], np.int32)
-    for row, (example, tokens, _) in zip(arrays.tags, found, strict=True):
-        row[: len(tokens)] = tags_of(example, tokens, labels)
+    arrays = encode_words([words for _, words, _ in found], vocabulary.positions)
+    classes = np.array([klass for klass, _, _ in found], np.int32)
+    for row, (_, _, tags) in zip(arrays.tags, found, strict=True):
+        row[: len(tags)] = tags
     return Encoded(arrays.words, arrays.lengths, classes, arrays.tags)
 
 

@@ -90,7 +90,6 @@ def run(
         )
     prune = None
     if budget:
-        schedule.require_time_to_prune()
         console.print(f"before pruning: {describe(vars(price(sizes)))}, at {price.positions - 1} words")
         prune = Pruner(sizes, budget, price, train_data, vocabulary.pieces(), console.print, seed=schedule.seed)
     pretrained = Teacher(teacher, CACHE) if teacher else None
@@ -116,11 +115,13 @@ def run(
         def step(done: int, steps: int, loss: float) -> None:
             progress.update(task, completed=done, total=steps, description=f"training, loss {loss:.3f}")
 
+        watched = "validation" if data.valid else "training"
+
         def finished(epoch: Epoch) -> None:
             history.append(epoch)
             console.print(
                 f"epoch {epoch.epoch}/{schedule.epochs}{' int8' if epoch.quantized else ''}: loss {epoch.loss:.3f}, "
-                f"validation intent {epoch.valid_intent:.1%}, intent and all slots {epoch.valid_exact:.1%}"
+                f"{watched} intent {epoch.valid_intent:.1%}, intent and all slots {epoch.valid_exact:.1%}"
             )
 
         student = train(

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+LEAST_EPOCHS = 2
+"""Passes over training data: in the last, activations are rounded to ranges that were seen in those before."""
+
 
 @dataclass(frozen=True)
 class Tuning:
@@ -73,7 +76,7 @@ class Preset:
 
     def epochs(self, sentences: int) -> int:
         """Passes over so many training sentences; at most 60, for little data is soon known by heart."""
-        return max(1, min(60, round(self.seen / max(1, sentences))))
+        return max(LEAST_EPOCHS, min(60, round(self.seen / max(1, sentences))))
 
 
 WIDE: dict[str, Any] = {"rows": 3840, "width": 96, "heads": (6, 6), "hidden": (144, 144), "weight_bits": 4}

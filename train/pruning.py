@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import tensorflow as tf
 
-from train.cost import Budget, Cost, Pricing
+from train.cost import Budget, Cost, Pricing, within
 from train.encoding import Encoded
 from train.errors import UserError
 from train.learner import Learner, State
@@ -226,7 +226,7 @@ class Pruner:
 
     Args:
         shape: the sizes that training begins with.
-        budget: what the student may cost in the end.
+        budget: what the student may cost in the end; its working memory must be what the chip's firmware has, too.
         price: what a student costs.
         data: labelled sentences to measure importance on.
         pieces: of their vocabulary.
@@ -254,13 +254,14 @@ class Pruner:
         self.plan = plan or Pruning()
         self.pieces = tf.constant(pieces)
         self.start = price(shape)
-        self.budget = replace(budget, bytes=budget.bytes and budget.bytes * (1 - MARGIN))
+        kept_back = replace(budget, bytes=budget.bytes and budget.bytes * (1 - MARGIN))
+        self.limits = {**kept_back.limits, "arena": float(price.chip.arena)}
         last = price(smallest(shape))
-        if not self.budget.holds(last):
+        if not within(last, self.limits):
             raise UserError(
                 f"the budget of {describe(budget.limits)} cannot be reached by pruning: with these labels, "
                 f"{shape.rows} rows and width {shape.width} the smallest student takes "
-                f"{describe({name: getattr(last, name) for name in budget.limits})}; "
+                f"{describe({name: getattr(last, name) for name in self.limits})}; "
                 f"{MARGIN:.1%} of the bytes are kept back; allow more, or begin with fewer rows or less width"
             )
 
@@ -269,11 +270,11 @@ class Pruner:
         due = int((np.linspace(self.plan.begins, self.plan.ends, self.plan.steps) <= share).sum())
         limits = {
             name: (limit if due == self.plan.steps else max(limit, start + (limit - start) * due / self.plan.steps))
-            for name, limit in self.budget.limits.items()
+            for name, limit in self.limits.items()
             for start in (float(getattr(self.start, name)),)
         }
         shape = learner.student.shape
-        if not due or Budget(**limits).holds(self.price(shape)):
+        if not due or within(self.price(shape), limits):
             return None
         worth = importance(learner.student, self.data, self.pieces, self.plan, self.seed * 100 + due)
         kept = choose(shape, worth, self.price, limits)

@@ -133,7 +133,6 @@ class Trainer:
         self.data, self.plan, self.preset = data, plan, PRESETS[plan.preset]
         self.labels = Labels.of(data.train)
         self.schedule = Schedule.of(self.preset, plan.epochs, plan.seed)
-        self.schedule.require_time_to_prune()
         self.words = lexicon(Teacher(teacher, CACHE), data, self.preset.distillation) if teacher else None
         encoded = encode(data.train, self.labels, Vocabulary(64, 32))
         self.price = pricing(data, self.labels, encoded, CHIPS[plan.chip])

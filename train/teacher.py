@@ -171,6 +171,11 @@ def principal_components(vectors: np.ndarray, count: int) -> np.ndarray:
     return np.asarray(turned / np.linalg.norm(turned, axis=1).mean(), np.float32)
 
 
+def ends_of(words: Sequence[Token]) -> list[tuple[int, int]]:
+    """Where words begin and end: what labels by the word depend on, beside the text."""
+    return [(word.start, word.end) for word in words]
+
+
 class JointTeacher:
     """A teacher that was fine-tuned to name the class of a sentence and the tag of every word.
 
@@ -228,7 +233,7 @@ class JointTeacher:
         """
         chosen = [e for e in sample(examples, schedule.examples, schedule.seed) if self.words(e.text)]
         settings = json.dumps([METHOD, self.teacher.digest, asdict(schedule), self.labels.to_json()])
-        told = "".join(json.dumps(example_to_json(e)) for e in chosen)
+        told = "".join(json.dumps([example_to_json(e), ends_of(self.words(e.text))]) for e in chosen)
         self.key = hashlib.sha256((settings + told).encode()).hexdigest()[:24]
         path = self.teacher.cache / f"teacher-{self.key}.npz"
         variables = self.variables(schedule.frozen_layers)

@@ -13,7 +13,6 @@ import tensorflow as tf
 
 from train.agentlib import best_tags
 from train.encoding import PAD_WORD, Encoded
-from train.errors import UserError
 from train.labels import OUTSIDE, Labels
 from train.learner import Checkpoint, Learner, Saved, State
 from train.presets import Preset
@@ -35,6 +34,7 @@ class Schedule:
     """How a student is trained."""
 
     epochs: int = 12
+    """At least :data:`train.presets.LEAST_EPOCHS`."""
     batch: int = 64
     learning_rate: float = 4e-3
     weight_decay: float = 0.0
@@ -68,14 +68,6 @@ class Schedule:
     def float_epochs(self) -> int:
         """Epochs before rounding begins."""
         return self.epochs - max(1, round(self.epochs * self.quantized_share))
-
-    def require_time_to_prune(self) -> None:
-        """
-        Raises:
-            UserError: there are no epochs before rounding begins, in which pruning cuts.
-        """
-        if not self.float_epochs:
-            raise UserError(f"a budget needs at least 2 epochs to prune and recover in, not {self.epochs}")
 
 
 @dataclass(frozen=True)
@@ -293,7 +285,7 @@ def train(
                 total += float(step(*map(tf.constant, arrays)))
             done += 1
             progress(done, steps, total / (done - epoch * per_epoch))
-            float_part = done / (schedule.float_epochs * per_epoch) if schedule.float_epochs else 2.0
+            float_part = done / (schedule.float_epochs * per_epoch)
             if prune and float_part <= 1 and (smaller := prune(learner, float_part)):
                 student = Student(smaller[0], dropout=student.dropout)
                 learner = learner_of(student)

@@ -126,6 +126,7 @@ def generate_from(document: Mapping[str, Any], name: str, seed: int, size: int |
     if not templates:
         raise UserError(f"{name}: has no sentences; expected intents with data and sentences")
     known = {"name", *load_lexicon(language)["train"].lists, *(document.get("lists") or ())}
+    known.update(*(block.get("lists") or () for body in document["intents"].values() for block in body["data"]))
     for node in (node for template in templates for node in slot_nodes(template.node) if isinstance(node, Open)):
         if node.list_name not in known:
             raise UserError(

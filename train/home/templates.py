@@ -179,7 +179,10 @@ def parse(document: Mapping[str, Any], source: str) -> list[Template]:
                 name = f"{source}: {intent.name}: {sentence.text}"
                 node = compile_sentence(sentence, rules, lists, name)
                 implied = {slot: str(value) for slot, value in data.slots.items()}
-                if any(isinstance(n, Range) and (n.numbers.multiplier or 1) < 0 for n in slot_nodes(node)):
+                factors = {n.numbers.multiplier or 1 for n in slot_nodes(node) if isinstance(n, Range)}
+                if not factors <= {1, -1}:
+                    raise UserError(f"{name}: a range's multiplier must be 1 or -1; the agent's numbers are those said")
+                if -1 in factors:
                     implied["direction"] = "down"
                 templates.append(
                     Template(
