@@ -165,7 +165,8 @@ def _summary(metrics: Mapping[str, Any]) -> str:
     if metrics["data"]["valid"]["sentences"]:
         note = (
             f"<p>As the firmware answers, with its threshold and its decoding of slots, on {figures['n']:,} sentences "
-            "of the validation part. Training did not learn from them, but the threshold was chosen on them; the test "
+            "of the validation part. Training learned from none that does not stand in it, too, but the threshold was chosen on "
+            "them; the test "
             "part is left to <code>python -m host eval</code>.</p>"
         )
     else:

@@ -76,7 +76,10 @@ def chat(args: argparse.Namespace, console: Console) -> int:
     if args.json:
         raise UserError("chat has no --json; use ask")
     with connect(args) as agent:
-        read = _keyboard() if sys.stdin.isatty() else sys.stdin.readline
+        read = sys.stdin.readline
+        if sys.stdin.isatty():
+            read = _keyboard()
+            console.print("type a sentence, or /help; Ctrl-D ends")
         while line := read():
             prompt = line.strip()
             try:
@@ -123,6 +126,8 @@ def _keyboard() -> Callable[[], str]:
 
 def evaluate(args: argparse.Namespace, console: Console) -> int:
     """Measure the agent on a file of labelled sentences."""
+    if args.out is not None and not args.out.parent.is_dir():
+        raise UserError(f"--out {args.out}: there is no folder {args.out.parent}")
     examples = read_jsonl(args.file)
     if not examples:
         raise UserError(f"{args.file} has no sentences; expected one JSON object a line")

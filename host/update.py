@@ -42,6 +42,8 @@ def read_bundle(path: Path) -> bytes:
         ) from None
     if bundle[: len(MAGIC)] != MAGIC or not HEADER_BYTES <= _length(bundle) <= len(bundle):
         raise UserError(f"{path} is not a whole agent bundle; `python -m convert` makes them")
+    if bundle_crc(bundle) != f"{int.from_bytes(bundle[4:8], 'little'):08X}":
+        raise UserError(f"{path} is damaged: its CRC-32 is wrong; make it anew with `python -m convert`")
     return bundle
 
 

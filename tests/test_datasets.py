@@ -299,6 +299,17 @@ def test_hassil_folder(tmp_path: Path) -> None:
     assert any(example.intent is None for example in made.train)
 
 
+@pytest.mark.parametrize("size", [500, 20_000])
+def test_a_small_grammar_leaves_commands_for_all_parts(size: int, tmp_path: Path) -> None:
+    rinse = '  Rinse:\n    data:\n      - sentences: ["(rinse|clean) [the] (pot|machine) [now|soon|later|again]"]\n'
+    (tmp_path / "brew.yaml").write_text(HASSIL.replace("lists:\n  drink", f"{rinse}lists:\n  drink"))
+    made = get(str(tmp_path), size=size)
+    forms = {home.normal(example.text) for example in made.train}
+    for part in (made.valid, made.test):
+        assert {example.intent for example in part} == {"Brew", "Rinse", None}
+        assert forms.isdisjoint(home.normal(example.text) for example in part)
+
+
 def test_a_list_of_a_block_may_hold_anything(tmp_path: Path) -> None:
     block = '      - sentences: ["engrave {words}"]\n        lists: {words: {wildcard: true}}\n'
     (tmp_path / "brew.yaml").write_text(
@@ -369,10 +380,12 @@ def test_rasa_file(tmp_path: Path) -> None:
     path.write_text(RASA)
     made = get(str(path))
     by_text = {example.text: example for example in made.train + made.valid}
-    assert by_text["bring me two pizzas"].slots == (Slot("count", 9, 12, "2"), Slot("dish", 13, 19, "pizza"))
+    assert by_text["bring me two pizzas"].slots == (Slot("count", 9, 12, 2), Slot("dish", 13, 19, "pizza"))
     assert by_text["a soup please"].slots == (Slot("dish", 2, 6, "soup of the day"),)
     assert by_text["tea then ale"].slots == (Slot("drink.before", 0, 3), Slot("drink.after.1", 9, 12))
     assert made.values["dish"] == {"soup": "soup of the day", "pizzas": "pizza", "margherita": "pizza"}
+    assert made.values["count"] == {"two": 2}
+    assert made.numeric_slots == ["count"]
     assert by_text["who are you"].intent is None
     assert get(str(tmp_path)).train == made.train
 
@@ -463,6 +476,7 @@ def test_mistakes(tmp_path: Path) -> None:
         ("intents:\n  A:\n    data:\n    - sentences: [a]\n      slots: {b: [c]}", "must be a word or a number"),
         ("intents:\n  A:\n    data:\n    - sentences: [a]\n      requires_context: [b]", "must be mappings"),
         ("nlu: 5", "must be a list of mappings"),
+        (RASA.replace("[two](count:2)", "[two(count:2)"), "a bracket begins or ends no entity"),
         (RASA.replace("(dish)", "(:5)"), '"slot" must be a string that is not empty'),
         (RASA.replace('"soup of the day"', "[1]"), '"value" of slot "dish"'),
         (RASA.replace('the day"}]', 'the day"}, {"entity": "meal"}]'), "expected one"),

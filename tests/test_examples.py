@@ -1,6 +1,7 @@
 """The JSON-lines form of examples: what is read is what was written, and every mistake is named."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,23 @@ def test_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
         write_jsonl(path, broken())  # type: ignore[arg-type]
     assert read_jsonl(path) == [Example("a", "A")]
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_link_stays_one_and_a_pipe_is_written_to(tmp_path: Path) -> None:
+    link, target, pipe = tmp_path / "link", tmp_path / "target", tmp_path / "pipe"
+    target.touch()
+    link.symlink_to(target)
+    write_atomic(link, "content")
+    assert link.is_symlink()
+    assert target.read_text() == "content"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        write_atomic(pipe, "content")
+        assert os.read(reader, 100) == b"content"
+    finally:
+        os.close(reader)
+    assert pipe.is_fifo()
 
 
 def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:

@@ -159,12 +159,17 @@ def test_eval(tmp_path: Path) -> None:
     assert [record["error"] for record in predicted[4:]] == ["words", "unsendable", "unsendable"]
 
 
-def test_eval_names_what_cannot_be_written(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("out", "why"), [("nowhere/out.jsonl", "there is no folder"), ("", "cannot be written: Is a directory")]
+)
+def test_eval_names_what_cannot_be_written(out: str, why: str, tmp_path: Path) -> None:
     path = write_examples(tmp_path, EXAMPLES)
     with FakeAgent() as fake:
-        done = run("eval", path, "--out", f"{path}/out.jsonl", board=fake.path)
+        done = run("eval", path, "--out", str(tmp_path / out), board=fake.path)
     assert done.returncode == 2
-    assert done.stderr.startswith(f"error: {path}/out.jsonl cannot be written: ")
+    assert str(tmp_path / out) in done.stderr
+    assert why in done.stderr
+    assert not (tmp_path / "nowhere").exists()
 
 
 def test_eval_for_a_person(tmp_path: Path) -> None:
@@ -232,18 +237,21 @@ def test_selftest(json_option: list[str]) -> None:
 
 
 def test_info_compares_with_a_bundle(tmp_path: Path) -> None:
+    def header(length: int) -> bytes:
+        content = struct.pack("<IHH", length, 1, 7) + bytes(length - 16)  # version, sections
+        return b"UTTB" + struct.pack("<I", zlib.crc32(content)) + content
+
     bundle = tmp_path / "agent.bundle"
-    content = struct.pack("<III", 16, 1, 7)  # length, version, sections
-    bundle.write_bytes(b"UTTB" + bytes(4) + content)
-    with FakeAgent(replies={"/info": {**INFO, "crc": f"{zlib.crc32(content[:8]):08X}"}}) as fake:
+    bundle.write_bytes(header(16))
+    with FakeAgent(replies={"/info": {**INFO, "crc": f"{zlib.crc32(header(16)[8:]):08X}"}}) as fake:
         done = run("info", "--bundle", str(bundle), "--json", board=fake.path)
         assert done.returncode == 0
         record = json.loads(done.stdout)
         assert (record["board"], record["bundle"]["same"]) == ("fake", True)
-        bundle.write_bytes(b"UTTB" + bytes(4) + struct.pack("<III", 20, 1, 7))
+        bundle.write_bytes(header(20))
         done = run("info", "--bundle", str(bundle), board=fake.path)
         assert done.returncode == 1
-        for broken in (b"PK", b"UTTB", b"UTTB" + bytes(12)):
+        for broken in (b"PK", b"UTTB", b"UTTB" + bytes(12), header(20)[:-1] + b"x"):
             bundle.write_bytes(broken)
             assert run("info", "--bundle", str(bundle), board=fake.path).returncode == 2
 

@@ -251,7 +251,7 @@ class Budget:
             if not match or not unit or not float(match[1]):
                 raise UserError(
                     f"--budget {text!r}: {part.strip()!r} is no budget; expected a number with one of the units "
-                    "kB (1,000 bytes), KiB, MMAC, kMAC, ms, and commas between several: 100kB,1.0MMAC"
+                    "B, kB (1,000 bytes), KiB, MMAC, kMAC, us, ms, and commas between several: 100kB,1.0MMAC"
                 )
             if unit[0] in limits:
                 raise UserError(f"--budget {text!r} limits {unit[0]} twice")

@@ -29,6 +29,7 @@ from train.errors import UserError
 from train.examples import (
     PARTS,
     Example,
+    Slot,
     Value,
     checked,
     is_text,
@@ -454,6 +455,7 @@ def _load_rasa(name: str, documents: Sequence[tuple[Path, dict[str, Any]]], lang
         )
         for example in examples
     ]
+    examples = _with_numbers(examples)
     values, numeric_slots = told_values(examples)
     said: dict[str, set[str]] = defaultdict(set)
     for example in examples:
@@ -467,6 +469,21 @@ def _load_rasa(name: str, documents: Sequence[tuple[Path, dict[str, Any]]], lang
     train, valid = split_off(examples, seed)
     provenance = {"data": name, "format": "Rasa NLU YAML", "seed": seed}
     return DataSet(name, language, train, valid, [], values=values, numeric_slots=numeric_slots, provenance=provenance)
+
+
+def _with_numbers(examples: Sequence[Example]) -> list[Example]:
+    """Values of the slots that have none but numbers, which Rasa writes as text, as numbers."""
+    number = re.compile("|".join(_PLAIN[kind][0] for kind in ("int", "float")))
+    told = [(slot.slot, slot.value) for example in examples for slot in example.slots if slot.value is not None]
+    texts = {slot for slot, value in told if isinstance(value, str) and not number.fullmatch(value)}
+
+    def read(slot: Slot) -> Slot:
+        if not isinstance(slot.value, str) or slot.slot in texts:
+            return slot
+        value = float(slot.value)
+        return replace(slot, value=int(value) if value.is_integer() else value)
+
+    return [replace(example, slots=tuple(map(read, example.slots))) for example in examples]
 
 
 def _rasa_lines(item: Mapping[str, Any], file: Path) -> list[str]:
@@ -497,6 +514,8 @@ def _rasa_example(line: str, intent: str | None, file: Path) -> Example:
     text, slots = unmark(line, _RASA_ENTITY, read)
     if not text:
         raise UserError(f"{file}: an example of intent {intent!r} is empty")
+    if "[" in text or "](" in text or "]{" in text:
+        raise UserError(f"{file}: {line!r}: a bracket begins or ends no entity; write [words](entity), or leave it out")
     example = Example(text, intent, slots if intent else ())
     try:
         return checked(example)

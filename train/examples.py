@@ -127,16 +127,22 @@ def write_jsonl(path: Path, examples: Iterable[Example]) -> None:
 def write_atomic(path: Path, content: str | bytes) -> None:
     """Write a file by way of a temporary one beside it and a rename; text as UTF-8.
 
-    Raises UserError, which names the file, where that fails.
+    What is no file, as a pipe or /dev/stdout, is written to as it is. Raises UserError, which names the file, where
+    that fails.
     """
+    data = content.encode() if isinstance(content, str) else content
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        if path.exists() and not path.is_file():
+            path.write_bytes(data)
+            return
+        target = path.resolve()  # a link stays one
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(content.encode() if isinstance(content, str) else content)
+                file.write(data)
             os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
+            os.replace(temporary, target)
         except BaseException:
             os.unlink(temporary)
             raise

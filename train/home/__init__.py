@@ -59,6 +59,8 @@ CROWD_SHARE = 0.38
 """... for they are about this share of its sentences ..."""
 CROWD_WEIGHT = 8
 """... and one of the crowd's counts as so many of ours."""
+FEW = 20
+"""Sentences of an intent; what has fewer in a held-out part cannot be told of."""
 HELD_OUT_TEMPLATES = 0.06
 """Share of templates kept for validation, and again for test."""
 TEMPERATURE = 0.5
@@ -134,6 +136,9 @@ def generate_from(document: Mapping[str, Any], name: str, seed: int, size: int |
             )
     skip_words = [word for word in document.get("skip_words") or () if not is_template(word)]
     made = _generate(templates, [], language, skip_words, seed, size, (), (), ())
+    for part in HELD_OUT:
+        _take_share(made.parts, part, random.Random(f"{seed}/{part}/share"))
+    _drop_unknown(made.parts)
     made.provenance.update(data=name, packages={name: version(name) for name in ("hassil", "unicode-rbnf")})
     return made
 
@@ -190,10 +195,7 @@ def _generate(
             parts[part] = commands + _others(maker, restricted, worded, strangers, ours_near, rejected, known, advance)
             rng.shuffle(parts[part])
             seen.update(normal(example.text) for example in parts[part])
-    known_labels = {example.intent for example in parts["train"]}
-    known_labels |= {slot.slot for example in parts["train"] for slot in example.slots}
-    for part in HELD_OUT:  # few sentences may miss a rare label in training
-        parts[part] = [e for e in parts[part] if known_labels.issuperset((e.intent, *(s.slot for s in e.slots)))]
+    _drop_unknown(parts)
     sources = Counter(template.source for template in (*templates, *rejects))
     provenance = {
         "language": language,
@@ -202,6 +204,33 @@ def _generate(
         "own_sentences": len(told),
     }
     return Generated(parts, values, sorted(numeric), provenance)
+
+
+def _drop_unknown(parts: dict[Part, list[Example]]) -> None:
+    """Leave out what is held out with a label that training has not: few sentences may miss a rare one."""
+    known = {example.intent for example in parts["train"]}
+    known |= {slot.slot for example in parts["train"] for slot in example.slots}
+    for part in HELD_OUT:
+        parts[part] = [e for e in parts[part] if known.issuperset((e.intent, *(s.slot for s in e.slots)))]
+
+
+def _take_share(parts: dict[Part, list[Example]], part: Part, rng: random.Random) -> None:
+    """Give a held-out part a tenth of training's sentences, one writing of each, of every intent that it has few of: a
+    small grammar is said to the last sentence in training."""
+    present = Counter(example.intent for example in parts[part])
+    forms: dict[str | None, dict[str, list[Example]]] = defaultdict(lambda: defaultdict(list))
+    for example in parts["train"]:
+        if example.intent and present[example.intent] < FEW:
+            forms[example.intent][normal(example.text)].append(example)
+    most = max(1, round(SIZES[part] * (1 - OUT_OF_SCOPE[part]) / max(1, len(forms))))
+    taken: set[str] = set()
+    for writings in forms.values():
+        chosen = rng.sample(sorted(writings), min(most, len(writings) // 10))
+        parts[part] += [rng.choice(writings[form]) for form in chosen]
+        taken.update(chosen)
+    if taken:
+        parts["train"] = [example for example in parts["train"] if normal(example.text) not in taken]
+        rng.shuffle(parts[part])
 
 
 @lru_cache(maxsize=2)

@@ -86,6 +86,7 @@ static uint64_t steps_left = UINT64_MAX; /* until the loss of power */
 /* Writes a part of the image to the file, or ends the process. */
 static void save(uint32_t slot, uint32_t offset, size_t length) {
   static int file = -1;
+  errno = ENOSPC; /* what it means if fewer bytes are written */
   const off_t at = (off_t)slot * SLOT_BYTES;
   if (file < 0) {
     file = open(flash_path, O_WRONLY | O_CREAT, 0666);
