@@ -165,9 +165,8 @@ def _summary(metrics: Mapping[str, Any]) -> str:
     if metrics["data"]["valid"]["sentences"]:
         note = (
             f"<p>As the firmware answers, with its threshold and its decoding of slots, on {figures['n']:,} sentences "
-            "of the validation part. Training learned from none that does not stand in it, too, but the threshold was chosen on "
-            "them; the test "
-            "part is left to <code>python -m host eval</code>.</p>"
+            "of the validation part. Training learned from none of them that does not stand in it, too, but the "
+            "threshold was chosen on them; the test part is left to <code>python -m host eval</code>.</p>"
         )
     else:
         note = (
@@ -269,7 +268,7 @@ def _intents(metrics: Mapping[str, Any]) -> str:
         for row in sorted(metrics["intents"], key=lambda row: (row["right"] / row["n"], -row["n"]))
     ]
     return (
-        f"<p>The {len(named)} intents with most confusions. A row is what was meant, a column what the agent "
+        f"<p>Intents with most confusions, {len(named)} of them. A row is what was meant, a column what the agent "
         "answered; <i>null</i> is out of scope as a row, rejected as a column."
         f'</p>{matrix}<h3>Most frequent: meant → answered</h3><ul class="columns">{pairs}</ul>'
         f"<details><summary>All {len(per_intent)} intents</summary>"
