@@ -370,14 +370,15 @@ def test_data_alone(tmp_path: Path) -> None:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
-def test_the_smallest_training(tmp_path: Path) -> None:
+def test_the_smallest_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Two steps; and a student goes with the data that it learned from."""
-    folder = write_data(tmp_path / "mine", train=GOOD)
+    folder = write_data(tmp_path / "mine", train=GOOD + 2 * line("dim it", "Dim") + line("dim it", None))
     out = tmp_path / "out"
     out.mkdir()
     (out / "student.json").write_text("{}")
     assert main(["--data", str(folder), "--out", str(out), "--epochs", "2", "--teacher", "none"]) == 0
     assert json.loads((out / "student.json").read_text())["data"] == "mine"
+    assert "1 sentences to train on, such as 'dim it', have more than one label" in capsys.readouterr().out
 
 
 def test_data_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,7 @@ import importlib.metadata
 import io
 import json
 import zipfile
+from collections import Counter
 from dataclasses import asdict, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,9 @@ def run(
         f"{data.name}: {len(train_data):,} sentences to train on, {len(valid_data):,} to watch; "
         f"{len(labels.intents)} intents in {sizes.classes} classes, {len(labels.slots)} slots"
     )
+    texts = Counter(example.text for example in dict.fromkeys(data.train))
+    if torn := [text for text, labels in texts.items() if labels > 1]:
+        console.print(f"{len(torn):,} sentences to train on, such as {torn[0]!r}, have more than one label")
     if split := [e.text for e in data.watched if splits_a_word(e, vocabulary.words(e.text)[0])]:
         console.print(
             f"{len(split):,} of {len(data.watched):,} sentences to watch, such as {split[0]!r}, have a slot that "
