@@ -167,6 +167,8 @@ def test_a_trial_trains_and_prunes(tmp_path: Path) -> None:
     data = datasets.load(str(folder), data_dir=None, cache_dir=tmp_path)
     trainer = Trainer(data, replace(PLAN, budget=Budget(bytes=60_000)), None)
     candidate = Candidate({"rows": 128, "embed": 16, "width": 16, "heads": (2,), "hidden": (32,)}, 0.5)
+    with pytest.raises(UserError, match="at least 2 epochs"):
+        Trainer(data, replace(PLAN, epochs=1), None)
     outcome = trainer(candidate)
     assert outcome.shape.weight_bits == PRESETS["default"].shape["weight_bits"]
     whole = trainer.shape(candidate.sizes)

@@ -205,6 +205,10 @@ class Pricing:
     """Of the sentence whose MACs and time are told: its words + 1."""
     chip: Chip
 
+    def limits(self, budget: Budget) -> dict[str, float]:
+        """What a student may cost: the budget, and the RAM that the chip's firmware has."""
+        return {**budget.limits, "arena": float(self.chip.arena)}
+
     def __call__(self, shape: Shape) -> Cost:
         """The cost of a student."""
         table = shape.rows * shape.embed * shape.embed_bits // 8

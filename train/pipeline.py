@@ -79,7 +79,7 @@ def run(
         f"{len(labels.intents)} intents in {sizes.classes} classes, {len(labels.slots)} slots"
     )
     texts = Counter(example.text for example in dict.fromkeys(data.train))
-    if torn := [text for text, labels in texts.items() if labels > 1]:
+    if torn := [text for text, count in texts.items() if count > 1]:
         console.print(f"{len(torn):,} sentences to train on, such as {torn[0]!r}, have more than one label")
     if split := [e.text for e in data.watched if splits_a_word(e, vocabulary.words(e.text)[0])]:
         console.print(

@@ -254,8 +254,7 @@ class Pruner:
         self.plan = plan or Pruning()
         self.pieces = tf.constant(pieces)
         self.start = price(shape)
-        kept_back = replace(budget, bytes=budget.bytes and budget.bytes * (1 - MARGIN))
-        self.limits = {**kept_back.limits, "arena": float(price.chip.arena)}
+        self.limits = price.limits(replace(budget, bytes=budget.bytes and budget.bytes * (1 - MARGIN)))
         last = price(smallest(shape))
         if not within(last, self.limits):
             raise UserError(

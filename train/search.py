@@ -228,7 +228,7 @@ def run(
     console: Console,
 ) -> None:
     """Adds trials until there are ``trials`` that were trained, those of all processes together."""
-    limits = {**plan.budget.limits, "arena": float(price.chip.arena)}
+    limits = price.limits(plan.budget)
 
     def objective(trial: Trial) -> tuple[float, float, float]:
         candidate = suggest(trial)

@@ -13,9 +13,10 @@ import tensorflow as tf
 
 from train.agentlib import best_tags
 from train.encoding import PAD_WORD, Encoded
+from train.errors import UserError
 from train.labels import OUTSIDE, Labels
 from train.learner import Checkpoint, Learner, Saved, State
-from train.presets import Preset
+from train.presets import LEAST_EPOCHS, Preset
 from train.quiet import uninterrupted
 from train.student import Shape, Student
 
@@ -51,6 +52,14 @@ class Schedule:
     open_slot: int = 40
     """A slot that begins, or goes on, with this many different words in training is open."""
     seed: int = 1
+
+    def __post_init__(self) -> None:
+        """
+        Raises:
+            UserError: there are no epochs before rounding begins, in which ranges are seen and pruning cuts.
+        """
+        if self.epochs < LEAST_EPOCHS:
+            raise UserError(f"training needs at least {LEAST_EPOCHS} epochs, not {self.epochs}")
 
     @classmethod
     def of(cls, preset: Preset, epochs: int, seed: int) -> Schedule:
