@@ -32,10 +32,10 @@ def parser() -> argparse.ArgumentParser:
         help="refuse if int8 gets this share of validation less exactly right",
     )
     top.add_argument(
-        "--most-accepted",
+        "--threshold",
         type=share(),
-        default=Options.most_accepted,
-        help="share of sentences out of scope that may be accepted",
+        default=Options.threshold,
+        help="score, 0 to 1, below which a sentence is taken for no command; the report shows what each rejects",
     )
     return top
 
@@ -53,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
     with native_silence():
         from convert.pipeline import run
 
-    metrics = run(options.folder, Options(options.name, options.most_loss, options.most_accepted), console)
+    metrics = run(options.folder, Options(options.name, options.most_loss, options.threshold), console)
     show(metrics, console)
     console.print(f"agent written to {options.folder / 'agent.bundle'}, report to {options.folder / 'report.html'}")
     return 0

@@ -2,8 +2,8 @@
 
 For every seed it trains and measures a row of models: the teacher, fine-tuned; a student of the labels alone; one that
 the teacher taught; one that was pruned. Students are measured in float, in Keras, and as agent bundles by the native
-firmware's code. Nothing is chosen on the test part: training sees no part but its own, and temperatures and thresholds
-are fitted to validation.
+firmware's code. Nothing is chosen on the test part: training sees no part but its own, and the score is fitted to
+validation.
 
 Every model that is finished is kept, under a name that depends on its data and settings; the same command goes on where
 it was interrupted.
@@ -84,9 +84,8 @@ class Plan:
     """What a pruned student may cost; ``None``: :func:`half_encoder`."""
     soft_labels: int | None = None
     """Sentences that the teacher labels; ``None``: as the preset has it; with few labels, as many as lost theirs."""
-    most_accepted: float = 0.4
-    """Share of validation sentences out of scope that the threshold may let through; it counts every sentence alike, so
-    that with few of those the share of right intents is what it is chosen by."""
+    threshold: float = 0.5
+    """The score that an answer must have. With half, and every sentence counted alike, most are answered rightly."""
 
     def settings(self, step: str, checkpoint: str) -> dict[str, Any]:
         """What a step's models depend on beside data and seed; ``checkpoint`` names the teacher's weights."""
@@ -169,9 +168,9 @@ def parts_of(data: DataSet) -> dict[str, list[Example]]:
 
 
 def measure_float(
-    heads_of: Callable[[Sequence[str]], list[Heads | None]], data: DataSet, labels: Labels, most_accepted: float
+    heads_of: Callable[[Sequence[str]], list[Heads | None]], data: DataSet, labels: Labels, threshold: float
 ) -> dict[str, dict[str, Any]]:
-    """The figures of a float model on each part; its temperature and threshold are fitted to validation."""
+    """The figures of a float model on each part; its score is fitted to validation."""
     said = {name: heads_of([e.text for e in part]) for name, part in parts_of(data).items()}
     pairs = zip(said["valid"], data.valid, strict=True)
     known = [(heads, labels.class_of(example)) for heads, example in pairs if heads]
@@ -180,7 +179,7 @@ def measure_float(
         np.stack([heads.shortfalls(labels) for heads, _ in known]),
         np.array([gold for _, gold in known]),
     )
-    decoder = Decoder(labels, calibrate(scored, labels, most_accepted, by_sentence=True))
+    decoder = Decoder(labels, calibrate(scored, labels, threshold, by_sentence=True))
     return {name: _figures(part, [decoder.predict(h) for h in said[name]]) for name, part in parts_of(data).items()}
 
 
@@ -227,7 +226,7 @@ def make_teacher(data: DataSet, plan: Plan, seed: int, console: Console) -> list
             lambda done, steps, loss: status.update(f"fine-tuning the teacher, {done}/{steps}, loss {loss:.3f}"),
         )
     with console.status("measuring the teacher"):
-        measured = measure_float(lambda texts: teacher_heads(joint, texts), data, labels, plan.most_accepted)
+        measured = measure_float(lambda texts: teacher_heads(joint, texts), data, labels, plan.threshold)
     heads = sum(int(np.prod(v.shape)) for head in (joint.class_head, joint.tag_head) for v in head.trainable_variables)
     parameters = int(joint.teacher.backbone.count_params()) + heads
     macs = teacher_macs(joint, [e.text for e in data.test or data.valid])
@@ -249,14 +248,12 @@ def make_student(step: str, data: DataSet, plan: Plan, seed: int, folder: Path, 
         budget=(plan.budget or half_encoder(data, plan.preset)) if step == "pruned" else None,
     )
     # The benchmark is to show what int8 loses, so no loss is too much.
-    metrics = conversion.run(
-        folder, Options(most_loss=1.0, most_accepted=plan.most_accepted, by_sentence=True), console
-    )
+    metrics = conversion.run(folder, Options(most_loss=1.0, threshold=plan.threshold, by_sentence=True), console)
     student, labels, _ = pipeline.load(folder)
     macs = student.shape.macs(positions_of([e.text for e in data.test or data.valid]))
     parameters, bundle = metrics["parameters"], (folder / conversion.BUNDLE).read_bytes()
     rounded = measure_int8(bundle, data)
-    unrounded = measure_float(lambda texts: student_heads(student, texts), data, labels, plan.most_accepted)
+    unrounded = measure_float(lambda texts: student_heads(student, texts), data, labels, plan.threshold)
     return [
         Model(step, "float", seed, parameters, FLOAT_BYTES * parameters, macs, unrounded),
         Model(step, "int8", seed, parameters, len(bundle), macs, rounded),
@@ -436,10 +433,10 @@ def parser() -> argparse.ArgumentParser:
         help="sentences that the teacher labels (default: the preset's, or all that lost their labels)",
     )
     top.add_argument(
-        "--most-accepted",
+        "--threshold",
         type=share(),
-        default=Plan.most_accepted,
-        help="share of sentences out of scope that may be accepted",
+        default=Plan.threshold,
+        help="score, 0 to 1, below which a sentence is taken for no command",
     )
     top.add_argument("--out", type=Path, default=Path("build/benchmark"), help="folder of all results")
     return top
@@ -468,7 +465,7 @@ def _run(options: argparse.Namespace, console: Console) -> Results:
     if options.test:
         data.test = read_jsonl(options.test)
     if not data.valid:
-        raise UserError(f"data set {data.name} has no validation part; temperatures and thresholds are fitted to it")
+        raise UserError(f"data set {data.name} has no validation part; the score is fitted to it")
     part = options.part or ("test" if data.test else "valid")
     if part not in parts_of(data):
         raise UserError(f"data set {data.name} has no {part} part; give --test FILE, or show --part valid")
@@ -479,7 +476,7 @@ def _run(options: argparse.Namespace, console: Console) -> Results:
         options.labels_per_intent,
         Budget.parse(options.budget) if options.budget is not None else None,
         options.soft_labels,
-        options.most_accepted,
+        options.threshold,
     )
     if plan.labels_per_intent:
         plan = replace(plan, preset=replace(preset, tuning=Tuning()))  # the few are repeated, and soon known by heart

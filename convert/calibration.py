@@ -1,4 +1,4 @@
-"""Turning logits into a score that can be trusted, and choosing the score that is enough. Fitted on validation data."""
+"""Turning logits into a score that can be trusted. Fitted on validation data."""
 
 from __future__ import annotations
 
@@ -86,32 +86,30 @@ TAG_WEIGHTS = (0.5, 0.75, 0.25, 1.0, 0.0)
 if they were independent, which makes them too sure."""
 
 
-def calibrate(scored: Scored, labels: Labels, most_accepted: float, *, by_sentence: bool = False) -> Calibration:
-    """Temperature, threshold, and the weights of the tags and of other intents in the score.
+def calibrate(scored: Scored, labels: Labels, threshold: float, *, by_sentence: bool = False) -> Calibration:
+    """Temperature, and the weights of the tags and of other intents in the score, for the score that is enough.
 
-    The temperature is fitted for every weight of the tags. Weights and threshold are those at which fewest sentences
-    are answered wrongly, commands by another intent or none and what is out of scope by any, both shares counted alike,
-    or ``by_sentence`` every sentence, among those that accept at most ``most_accepted`` of what is out of scope.
-    Without such sentences half is the threshold, or 0 where training had none either: everything is accepted.
+    The temperature is fitted for every weight of the tags. The weights are those with which fewest sentences are
+    answered wrongly, commands by another intent or none and what is out of scope by any, both shares counted alike, or
+    ``by_sentence`` every sentence. Where training had nothing out of scope, everything is accepted: ``threshold`` is 0.
     """
     gold = labels.intent_of[scored.classes]
     inside = gold >= 0
-    fitted = inside.any() and not inside.all()
-    thresholds = np.arange(0, 10001) / 10000 if fitted else np.full(1, 0.5 if (labels.intent_of < 0).any() else 0.0)
-    weight = (~inside).sum() / max(1, inside.sum()) if by_sentence else 1.0
+    outside = ~inside
+    if not (labels.intent_of < 0).any():
+        threshold = 0.0
+    weight = outside.sum() / max(1, inside.sum()) if by_sentence else 1.0
     found: list[tuple[float, Calibration]] = []
     for tag_weight in TAG_WEIGHTS:
         logits = np.maximum(scored.logits - tag_weight * scored.shortfalls, scored.least)
         temperature = fit_temperature(logits, scored.classes)
         for others in OTHERS:
             intents, scores = best_intents(logits, labels, temperature, others)
-            right, strange = np.sort(scores[inside & (intents == gold)]), np.sort(scores[~inside])
-            wrong = 1 - (len(right) - np.searchsorted(right, thresholds)) / max(1, inside.sum())
-            accepted = (len(strange) - np.searchsorted(strange, thresholds)) / max(1, len(strange))
-            cost = np.where(accepted <= most_accepted, wrong + weight * accepted, 2 + weight + accepted)
-            best = np.flatnonzero(cost == cost.min())
-            threshold = float(thresholds[best[len(best) // 2]])
-            found.append((float(cost.min()), Calibration(temperature, threshold, others, tag_weight)))
+            answered = scores >= threshold
+            right = (answered & inside & (intents == gold)).sum()
+            accepted = (answered & outside).sum()
+            cost = 1 - right / max(1, inside.sum()) + weight * accepted / max(1, outside.sum())
+            found.append((float(cost), Calibration(temperature, threshold, others, tag_weight)))
     return min(found, key=lambda one: one[0])[1]
 
 

@@ -127,11 +127,15 @@ def run(folder: Path, options: Options, console: Console) -> dict[str, Any]:
         np.array([labels.class_of(e) for e in usable]),
         least=-128 * encoder.class_scale,
     )
-    calibration = calibrate(scored, labels, options.most_accepted, by_sentence=options.by_sentence)
+    calibration = calibrate(scored, labels, options.threshold, by_sentence=options.by_sentence)
     if not any(e.intent is None for e in usable):
         console.print(
-            "validation has no sentence out of scope to fit the threshold to: "
-            + (f"it is {calibration.threshold:g}" if calibration.threshold else "everything is taken for a command")
+            "validation has no sentence out of scope: "
+            + (
+                f"what a score of {calibration.threshold:g} accepts of them is not known"
+                if calibration.threshold
+                else "everything is taken for a command"
+            )
         )
     chosen = sample(list(zip(usable, outputs, strict=True)), GOLDEN, seed=1)
     golden = [Golden(e.text, agent.embed(e.text), c, t) for e, (c, t) in chosen]
@@ -142,7 +146,6 @@ def run(folder: Path, options: Options, console: Console) -> dict[str, Any]:
         "threshold": calibration.threshold,
         "others": calibration.others,
         "tag_weight": calibration.tag_weight,
-        "by_sentence": options.by_sentence,
     }
     tflm_arena = arena_bytes(flatbuffer)
     manifest = {

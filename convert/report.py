@@ -166,7 +166,7 @@ def _summary(metrics: Mapping[str, Any]) -> str:
         note = (
             f"<p>As the firmware answers, with its threshold and its decoding of slots, on {figures['n']:,} sentences "
             "of the validation part. Training learned from none of them that does not stand in it, too, but the "
-            "threshold was chosen on them; the test part is left to <code>python -m host eval</code>.</p>"
+            "score was fitted to them; the test part is left to <code>python -m host eval</code>.</p>"
         )
     else:
         note = (
@@ -316,13 +316,8 @@ def _rejection(metrics: Mapping[str, Any]) -> str:
     outside = metrics["firmware"]["out_of_scope"]
     lists = ""
     if outside["n"]:
-        least = (
-            "fewest sentences are answered wrongly."
-            if metrics["by_sentence"]
-            else "the share of commands answered wrongly and that of others accepted are least together."
-        )
         intro += (
-            f" The threshold {threshold:.4g} is, among those that keep to the share that may be accepted, where {least}"
+            f" What has less than {threshold:g} is rejected; <code>python -m convert --threshold</code> changes that."
         )
         pictures += [
             _figure(_against_threshold(calibration["curve"], threshold), "What each threshold does"),
@@ -334,8 +329,8 @@ def _rejection(metrics: Mapping[str, Any]) -> str:
         )
         lists += "</div>"
     else:
-        intro += f" Validation has no sentence out of scope to fit the threshold to: it is {threshold:g}" + (
-            "." if threshold else ", everything is accepted."
+        intro += " Validation has no sentence out of scope" + (
+            f": what {threshold:g} accepts of them is not known." if threshold else ", and everything is accepted."
         )
     return f'{intro}</p><div class="grid">{"".join(pictures)}</div>{lists}'
 
