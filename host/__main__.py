@@ -242,6 +242,8 @@ def info(args: argparse.Namespace, console: Console) -> int:
 def update(args: argparse.Namespace, console: Console) -> int:
     """Give the board another agent, over the line; an interrupted update goes on where it stopped."""
     bundle = read_bundle(args.file)
+    if args.board == "native" and args.flash is None:
+        raise UserError("--board native has no flash for another agent; give it a file: --flash FILE")
     screen = Console(stderr=True)
     columns = (*Progress.get_default_columns(), DownloadColumn(), TransferSpeedColumn())
     with (

@@ -469,6 +469,11 @@ def test_mistakes(tmp_path: Path) -> None:
         (HASSIL + "\nlists: {}", "'lists' stands twice"),
         (HASSIL.replace("lists:", "  Brew: {data: []}\nlists:"), "'Brew' stands twice"),
         (HASSIL.replace("[strong, weak]", "[]"), "has no values"),
+        (HASSIL.replace("[strong, weak]", "[1, 2]"), "value 1 of list 'strength' must be text: \"1\""),
+        (
+            "intents:\n  A:\n    data:\n    - sentences: ['{b}']\n      lists: {b: {values: [no, 0]}}",
+            "value 0 of list 'b' must be text",
+        ),
         (HASSIL.replace("to: 5}", "to: 5, multiplier: 10}"), "multiplier must be 1 or -1"),
         (HASSIL + "\nskip_words: please", '"skip_words:" must be a list'),
         ("intents:\n  A:\n    data:\n    - sentences: turn it on", 'needs a list "sentences:"'),

@@ -6,6 +6,7 @@ import os
 import random
 import struct
 import subprocess
+import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -529,3 +530,10 @@ def test_native_ends_where_nobody_listens(native_program: Path) -> None:
 def test_native_without_a_flash_refuses(native_program: Path) -> None:
     done = subprocess.run([native_program], input=b"/update\n", capture_output=True, check=False)
     assert json.loads(done.stdout.splitlines()[-1][1:])["error"] == "storage"
+
+
+def test_update_of_native_names_the_file_that_it_needs(bundle: Path) -> None:
+    command = [sys.executable, "-m", "host", "update", bundle, "--board", "native"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "--flash FILE" in done.stderr

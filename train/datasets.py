@@ -392,6 +392,8 @@ def _load_hassil(
             rules = document.get(key) or {}
             if not isinstance(rules, dict):
                 raise UserError(f'{file}: "{key}:" must be a mapping of names')
+            if key == "lists":
+                _check_lists(rules, file)
             for rule, body in rules.items():
                 if merged[key].setdefault(rule, body) != body:
                     raise UserError(f'{file}: "{key}:" has another {rule!r} than another file of {name}')
@@ -403,6 +405,8 @@ def _load_hassil(
                 for b in body["data"]
             ):
                 raise UserError(f'{file}: intent {intent!r}: each block of "data:" needs a list "sentences:" of texts')
+            for block in body["data"]:
+                _check_lists(block.get("lists"), file)
             merged["intents"].setdefault(str(intent), {"data": []})["data"] += body["data"]
     merged.setdefault("language", language)
     made = home.generate_from(merged, name, seed, size)
@@ -420,6 +424,15 @@ def _load_hassil(
 
 _OBJECT = r'\{(?:"(?:[^"\\]|\\.)*"|[^"}])*\}'
 _RASA_ENTITY = re.compile(rf"\[([^\]]+)\](?:\(([^)]+)\)|({_OBJECT}|\[\s*{_OBJECT}(?:\s*,\s*{_OBJECT})*\s*\]))")
+
+
+def _check_lists(lists: object, file: Path) -> None:
+    """Refuse what hassil takes for no value of a list: numbers, unless they are written as text."""
+    for name, body in lists.items() if isinstance(lists, dict) else ():
+        values = body.get("values") if isinstance(body, dict) else None
+        for value in values if isinstance(values, list) else ():
+            if not isinstance(value, str | dict):
+                raise UserError(f'{file}: value {value!r} of list {name!r} must be text: "{value}"')
 
 
 def _load_rasa(name: str, documents: Sequence[tuple[Path, dict[str, Any]]], language: str, seed: int) -> DataSet:
