@@ -260,8 +260,7 @@ class Client:
             reply = self._exchange(payload, patience * (self.settings.timeout or self._board.timeout))
         if reply.ok:
             return reply.fields
-        code, message = reply.fields.get("error"), reply.fields.get("message")
-        raise AgentError(str(code), str(message))
+        raise AgentError(_field(reply.fields, "error", str), _field(reply.fields, "message", str))
 
     def _exchange(self, payload: str, timeout: float) -> Reply:
         seq = self._seq
@@ -388,12 +387,15 @@ def _answer(prompt: str, fields: Mapping[str, Any]) -> Answer:
         first = len(text[:start].decode())
         value = _field(item, "value", *_SCALARS, type(None))
         slots.append(AnswerSlot(_field(item, "slot", str), first, first + len(spoken), spoken, value))
+    score = _field(fields, "score", float, int)
+    if not 0 <= score <= 1:
+        raise NoAnswerError(f"the agent's answer contradicts itself: its score is {str(score)[:20]}, not 0 to 1")
     intent = _field(fields, "intent", str, type(None))
     implied = _field(fields, "implied", dict)
     return Answer(
         text=prompt,
         intent=intent,
-        score=float(_field(fields, "score", float, int)),
+        score=float(score),
         best=intent if intent is not None else _field(fields, "best", str, type(None)),
         slots=tuple(slots),
         implied={name: _field(implied, name, *_SCALARS) for name in implied},

@@ -27,8 +27,14 @@ def prediction_of(outcome: Answer | AgentError) -> Prediction:
 
 
 def predict(agent: Client, text: str) -> Prediction:
-    """What the agent makes of a sentence, whatever it is. Raises BoardError."""
+    """What the agent makes of a sentence, whatever it is.
+
+    Raises BoardError, and AgentError if the firmware has no agent.
+    """
     try:
-        return prediction_of(outcome_of(agent, text))
+        outcome = outcome_of(agent, text)
     except UserError:
         return Prediction(None, error="unsendable")
+    if isinstance(outcome, AgentError) and outcome.code == "agent":  # there is none
+        raise outcome
+    return prediction_of(outcome)

@@ -14,6 +14,9 @@ from host.protocol import Damaged, Hello, Note, Reply, decode_line, is_panic
 
 # Seconds of silence after which the monitor ends when its input was a file or a pipe that came to its end.
 LAST_WORDS = 2.0
+# Seconds, and bytes, after which a line is shown without its end: at a wrong rate there is none.
+PATIENCE = 0.5
+LONGEST = 4096
 
 
 def style_of(line: bytes) -> str:
@@ -46,17 +49,22 @@ def watch(board: Board, console: Console) -> None:
         try:
             data = board.read()
         except PortGoneError:
-            board.reopen()
-            continue
+            data, gone = b"", True
+        else:
+            gone = False
         if data:
             heard = time.monotonic()
         *lines, rest = (rest + data).split(b"\n")
+        if rest and (gone or len(rest) > LONGEST or time.monotonic() - heard > PATIENCE):
+            lines, rest = [*lines, rest], b""
         for line in lines:
             line = line.removesuffix(b"\r")
             console.print(Text(line.decode(errors="replace"), style=style_of(line)))
+        if gone:
+            board.reopen()
 
 
 def _send_what_is_typed(board: Board) -> None:
     for line in sys.stdin:
         with suppress(NoAnswerError):  # reading fails too, and says so
-            board.write(line.encode(errors="surrogateescape"))
+            board.write(line.removesuffix("\n").encode(errors="surrogateescape") + b"\n")

@@ -256,11 +256,22 @@ def test_info_compares_with_a_bundle(tmp_path: Path) -> None:
             assert run("info", "--bundle", str(bundle), board=fake.path).returncode == 2
 
 
+def test_eval_of_a_board_without_an_agent_fails(tmp_path: Path) -> None:
+    path = write_examples(tmp_path, EXAMPLES[:1])
+    none = {"error": "agent", "message": "the board has no agent"}
+    with FakeAgent(replies={"say hello": none}) as fake:
+        done = run("eval", path, board=fake.path)
+    assert done.returncode == 2
+    assert "no agent" in done.stderr
+
+
 def test_monitor_shows_the_line_as_it_is() -> None:
     with FakeAgent() as fake:
-        done = run("monitor", board=fake.path, stdin="nonsense without a CRC\n")
+        done = run("monitor", board=fake.path, stdin="nonsense without a CRC")
     assert done.returncode == 0
     assert '!{"error":"crc","message":"the CRC is wrong"} *' in done.stdout
+    with FakeAgent(lambda _, reply: reply[:9]) as fake:
+        assert '!{"error"\n' in run("monitor", board=fake.path, stdin="nonsense\n").stdout, "a line without its end"
     with FakeAgent() as fake:
         assert run("monitor", "--json", board=fake.path).returncode == 2
 

@@ -313,6 +313,17 @@ def test_implied_slots_are_scalars() -> None:
         agent.parse("hello")
 
 
+@pytest.mark.parametrize("score", [-0.1, 1.5, 10**400, float("nan")], ids=["negative", "above", "huge", "nan"])
+def test_a_score_that_is_none(score: float) -> None:
+    reply = {"intent": "A", "score": score, "slots": [], "implied": {}, "us": 1}
+    with (
+        FakeAgent(replies={"hello": reply}) as fake,
+        Client(fake.path, FAST) as agent,
+        pytest.raises(NoAnswerError, match=r"score|proper"),
+    ):
+        agent.parse("hello")
+
+
 def test_an_incomplete_record() -> None:
     with (
         FakeAgent(replies={"/info": {"proto": 1}}) as fake,

@@ -191,6 +191,23 @@ def test_an_apostrophe_begins_an_ending(text: str, words: list[str]) -> None:
     assert [text[token.start : token.end] for token in featurize(text, ROWS, POSITIONS)] == words
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("u. s. d. to g.b.p.", ["u", "s.", "d.", "to", "g", "b.", "p."]),
+        ("at 5 p.m.", ["at", "5", "p", "m."]),
+        ("lamp b.", ["lamp", "b"]),
+        ("lamp a and b.", ["lamp", "a", "and", "b"]),
+        ("my tv. a.", ["my", "tv", "a"]),
+    ],
+)
+def test_the_points_of_an_abbreviation_are_part_of_it(text: str, words: list[str]) -> None:
+    found = featurize(text, ROWS, POSITIONS)
+    assert [text[token.start : token.end] for token in found] == words
+    plain = featurize(" ".join(word.strip(".") for word in words), ROWS, POSITIONS)
+    assert [token.pieces for token in found] == [token.pieces for token in plain]
+
+
 def test_upper_case_of_a_letter_without_a_dot_is_that_of_i() -> None:
     upper, lower = (featurize(text, ROWS, POSITIONS)[0].pieces for text in ("IŞIĞI", "ışığı"))
     assert upper == lower

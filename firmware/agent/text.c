@@ -132,6 +132,14 @@ static bool ending_at(const uint8_t *text, size_t length, size_t at) {
   return letters == 1 || letters == 2;
 }
 
+/* Whether a token is one letter with a point behind it, as each is in "u. s. d.". */
+static bool initial(const uint8_t *text, size_t length, const ub_token *token) {
+  size_t at = token->start;
+  if (class_at(text, length, at) != LETTER) return false;
+  (void)ub_code_point(text, length, &at);
+  return at < length && text[at] == '.';
+}
+
 UB_SMALL int32_t ub_tokenize(const uint8_t *text, size_t length, ub_token *tokens, uint32_t max) {
   if (length > UB_MAX_TEXT) return -1;
   uint32_t count = 0;
@@ -162,6 +170,8 @@ UB_SMALL int32_t ub_tokenize(const uint8_t *text, size_t length, ub_token *token
     }
     if (begins) {
       if (open != BREAK) {
+        /* The point that ends a sentence is no part of its last word; that of an abbreviation is. */
+        if (count > 0 && initial(text, length, &token) && initial(text, length, &tokens[count - 1])) token.end++;
         if (count == max) return (int32_t)max + 1;
         tokens[count++] = token;
       }
@@ -205,7 +215,7 @@ static uint32_t fold_token(const uint8_t *text, const ub_token *token, uint32_t 
   for (size_t at = token->start; at < token->end && count < UB_WORD_CHARS;) {
     const uint32_t code = ub_code_point(text, token->end, &at);
     if (code == UB_INVALID) break;
-    if (!unheard(code)) chars[count++] = fold(code);
+    if (!unheard(code) && (code != '.' || token->number)) chars[count++] = fold(code);
   }
   return count;
 }
