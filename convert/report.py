@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
 from convert.results import PUBLISHED, STEPS, Results, effects_table, figure_of, labels_table, table
+from train.labels import Labels
 
 INTENTS = 12
 """The most confused ones, which the matrix shows beside null."""
@@ -124,6 +125,7 @@ def page(
     with matplotlib.rc_context(_RC):
         sections = [
             ("trained", "What was trained on what", _trained(record, metrics)),
+            ("answers", "What it answers", _answers(Labels.from_json(record["labels"]))),
             ("learning", "Learning", _learning(record["history"])),
             ("intents", "Confused intents", _intents(metrics)),
             ("slots", "Slots", _slots(metrics["slots"])),
@@ -197,6 +199,28 @@ def _trained(record: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
     ]
     what = f"{record['data']}, language {record['language']}"
     return f'<p class="soft">{escape(what)}.</p><div class="columns">{"".join(tables)}</div>'
+
+
+def _answers(labels: Labels) -> str:
+    def names(slots: Iterable[int]) -> str:
+        return ", ".join(labels.slots[slot] for slot in slots)
+
+    rows = [
+        (
+            labels.intents[intent],
+            ", ".join(f"{slot}={value}" for slot, value in implied),
+            names(needed),
+            names(slot for slot in legal if slot not in needed),
+        )
+        for (intent, implied), legal, needed in zip(labels.classes, labels.legal, labels.needed, strict=True)
+        if intent is not None
+    ]
+    return (
+        f"<p>{len(labels.intents)} intents, by what they imply {len(rows)} classes. An answer is one of them, with "
+        "slots that training saw it with.</p><details><summary>All of them</summary>"
+        + _table(("intent", "implied", "slots it always has", "slots it may have"), rows)
+        + "</details>"
+    )
 
 
 def _learning(history: Sequence[Mapping[str, Any]]) -> str:

@@ -17,9 +17,10 @@ from convert.pipeline import read_bench, refresh_reports
 from convert.report import ENCODER, bench_picture, page, picture
 from convert.results import Model, Results
 from train.agentlib import Agent
-from train.examples import Example, read_jsonl
+from train.examples import Example, Slot, read_jsonl
+from train.labels import Labels
 
-SECTIONS = ["trained", "learning", "intents", "slots", "rejection", "rounding", "size", "instructions"]
+SECTIONS = ["trained", "answers", "learning", "intents", "slots", "rejection", "rounding", "size", "instructions"]
 VOID = {"meta", "br", "path", "use", "rect"}
 
 
@@ -232,6 +233,16 @@ def test_the_metrics_are_those_of_the_firmware(bundle: Path, agent_folder: Path,
     wrong = [row["n"] for row in metrics["confusions"]]
     assert sum(wrong) + sum(row["right"] for row in metrics["intents"]) == len(valid)
     assert wrong == sorted(wrong, reverse=True)
+
+
+def test_every_class_is_listed_with_its_slots(record: dict[str, Any], metrics: dict[str, Any]) -> None:
+    area, level = Slot("area", 0, 1), Slot("level", 2, 3)
+    dims = [Example(f"a {i}", "Dim", (area, level) if i % 2 else (area,), (("domain", "light"),)) for i in range(200)]
+    labels = Labels.of([*dims, Example("a b", "Stop"), Example("c", None)])
+    found = page({**record, "labels": labels.to_json()}, metrics)
+    assert "2 intents, by what they imply 2 classes" in found
+    assert "<tr><td>Dim</td><td>domain=light</td><td>area</td><td>level</td></tr>" in found
+    assert "<tr><td>Stop</td><td></td><td></td><td></td></tr>" in found
 
 
 def test_slots_and_scores_add_up(metrics: dict[str, Any]) -> None:
