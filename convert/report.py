@@ -332,9 +332,10 @@ def _slots(slots: Sequence[Mapping[str, Any]]) -> str:
 def _rejection(metrics: Mapping[str, Any]) -> str:
     calibration, threshold = metrics["calibration"], metrics["threshold"]
     intro = (
-        f"<p>The score is a probability: the temperature {metrics['temperature']:.2f} is fitted to validation, and "
-        f"what a class's best slots lack in likelihood counts {metrics['tag_weight']:g} times against it. The score is "
-        f"off by {_percent(calibration['expected_error'])} on average."
+        f"<p>The score weighs the best intent against “out of scope”, and {metrics['others']:g} times against other "
+        f"intents; with 1 it is the intent's probability. The temperature {metrics['temperature']:.2f} is fitted to "
+        f"validation, and what a class's best slots lack in likelihood counts {metrics['tag_weight']:g} times against "
+        f"it. It differs from the share right by {_percent(calibration['expected_error'])} on average."
     )
     pictures = [_figure(_reliability(calibration["reliability"]), "Of sentences with such a score, so many are right")]
     outside = metrics["firmware"]["out_of_scope"]

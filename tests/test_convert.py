@@ -337,7 +337,7 @@ def test_temperature_is_found(temperature: float) -> None:
 
 
 @pytest.mark.parametrize("threshold", [0.5, 0.75, 0.94])
-def test_of_what_is_answered_most_is_right(threshold: float) -> None:
+def test_of_what_is_answered_most_is_a_command(threshold: float) -> None:
     data = scored(LABELS, 20000, 2.0)
     calibration = calibrate(data, LABELS, threshold)
     assert calibration.threshold == threshold

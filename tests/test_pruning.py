@@ -210,7 +210,7 @@ def test_pruning_is_gradual_and_ends_within_the_budget() -> None:
     pruner = Pruner(SHAPE, budget, PRICE, DATA, PIECES, said.append, seed=1, plan=PLAN)
     learner = learner_of(student_of())
     seen = [whole.macs]
-    for share in np.linspace(0.05, 1.0, 20):
+    for share in np.linspace(0.0, 1.0, 21):
         if smaller := pruner(learner, float(share)):
             assert PLAN.begins <= share <= PLAN.ends + 0.05
             learner = Learner(Student(smaller[0]), 1e-3, seed=1, components=6)

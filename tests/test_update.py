@@ -533,7 +533,7 @@ def test_native_without_a_flash_refuses(native_program: Path) -> None:
 
 
 def test_update_of_native_names_the_file_that_it_needs(bundle: Path) -> None:
-    command = [sys.executable, "-m", "host", "update", bundle, "--board", "native"]
+    command = [sys.executable, "-m", "host", "update", str(bundle), "--board", "native"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "--flash FILE" in done.stderr
