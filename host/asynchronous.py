@@ -50,9 +50,8 @@ class AsyncClient:
         opening = self._thread.submit(self._open)
         try:
             self._opened = await asyncio.shield(asyncio.wrap_future(opening))
-        except BaseException as error:
-            if isinstance(error, asyncio.CancelledError):
-                opening.add_done_callback(self._let_go)
+        except BaseException:
+            opening.add_done_callback(self._let_go)
             self._thread.shutdown(wait=False)
             raise
         return self

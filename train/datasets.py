@@ -392,11 +392,10 @@ def _load_hassil(
             rules = document.get(key) or {}
             if not isinstance(rules, dict):
                 raise UserError(f'{file}: "{key}:" must be a mapping of names')
-            if key == "lists":
-                _check_lists(rules, file)
             for rule, body in rules.items():
                 if merged[key].setdefault(rule, body) != body:
                     raise UserError(f'{file}: "{key}:" has another {rule!r} than another file of {name}')
+        _check_lists(document.get("lists"), file)
         for intent, body in (document.get("intents") or {}).items():
             if not isinstance(body, dict) or not isinstance(body.get("data"), list):
                 raise UserError(f'{file}: intent {intent!r} needs a list "data:" with blocks of "sentences:"')
@@ -422,10 +421,6 @@ def _load_hassil(
     )
 
 
-_OBJECT = r'\{(?:"(?:[^"\\]|\\.)*"|[^"}])*\}'
-_RASA_ENTITY = re.compile(rf"\[([^\]]+)\](?:\(([^)]+)\)|({_OBJECT}|\[\s*{_OBJECT}(?:\s*,\s*{_OBJECT})*\s*\]))")
-
-
 def _check_lists(lists: object, file: Path) -> None:
     """Refuse what hassil takes for no value of a list: numbers, unless they are written as text."""
     for name, body in lists.items() if isinstance(lists, dict) else ():
@@ -433,6 +428,10 @@ def _check_lists(lists: object, file: Path) -> None:
         for value in values if isinstance(values, list) else ():
             if not isinstance(value, str | dict):
                 raise UserError(f'{file}: value {value!r} of list {name!r} must be text: "{value}"')
+
+
+_OBJECT = r'\{(?:"(?:[^"\\]|\\.)*"|[^"}])*\}'
+_RASA_ENTITY = re.compile(rf"\[([^\]]+)\](?:\(([^)]+)\)|({_OBJECT}|\[\s*{_OBJECT}(?:\s*,\s*{_OBJECT})*\s*\]))")
 
 
 def _load_rasa(name: str, documents: Sequence[tuple[Path, dict[str, Any]]], language: str, seed: int) -> DataSet:
