@@ -59,6 +59,8 @@ CROWD_SHARE = 0.38
 """... for they are about this share of its sentences ..."""
 CROWD_WEIGHT = 8
 """... and one of the crowd's counts as so many of ours."""
+INNER_COMMANDS = 20_000
+"""Draws for the commands that stand in sentences which are none."""
 FEW = 20
 """Sentences of an intent; what has fewer in a held-out part cannot be told of."""
 HELD_OUT_TEMPLATES = 0.06
@@ -186,6 +188,8 @@ def _generate(
             rng = random.Random(f"{seed}/{language}/{part}")
             maker = _Maker(language, lexica[part], values, numeric, skip_words, part, rng, adjacent, reserved[part])
             worded = [restrict_lists(template, part, name_lists) for template in by_part[part]]
+            if any("command" in template.lists for template in rejects):
+                maker.inner = _inner_commands(maker, worded, ours)
             people = _people(maker, crowd, ours, round(total * CROWD_SHARE), seen, advance)
             known = seen | {normal(example.text) for example in people}
             commands = people + _commands(maker, worded, total - rejected - len(people), known, advance)
@@ -251,14 +255,16 @@ def in_scope_templates(language: str) -> tuple[Template, ...]:
 
 @lru_cache(maxsize=2)
 def out_of_scope_templates(language: str) -> tuple[Template, ...]:
-    """Templates of sentences that are no command, by group ("near_miss", "other", "impossible")."""
+    """Templates of sentences that are no command, by group ("near_miss", "almost", "other", "impossible")."""
     groups: dict[str, Any] = _document("out_of_scope", language) or {}
     document = {
         "language": language,
         "lists": groups.get("lists", {}),
         "expansion_rules": groups.get("expansion_rules", {}),
         "intents": {
-            name: {"data": [{"sentences": groups[name]}]} for name in ("near_miss", "other") if groups.get(name)
+            name: {"data": [{"sentences": groups[name]}]}
+            for name in ("near_miss", "almost", "other")
+            if groups.get(name)
         },
     }
     if language == "en":
@@ -467,6 +473,8 @@ class _Maker:
         """Texts of slots that other parts keep for themselves. Of several words: what one word means, as "jazz", is
         knowledge that training has to give."""
         self.traits: dict[int, tuple[bool, bool, bool]] = {}
+        self.inner: Sequence[str] = ()
+        """Commands for templates that say what is not to be done with one."""
 
     def plain(self, template: Template) -> Draw | None:
         """One sentence as the template has it, or None where it came out clumsy."""
@@ -498,6 +506,8 @@ class _Maker:
         """Words for an open slot or a number."""
         if isinstance(node, Range):
             return self._number(node, rng)
+        if node.list_name == "command":
+            return rng.choice(self.inner), None
         if node.list_name == "name":
             traits = self.traits.get(id(template))
             if traits is None:
@@ -549,6 +559,18 @@ def _clumsy(drawn: Draw) -> bool:
 def _crowd_part(text: str) -> Part:
     """The part that a crowd-sourced sentence is of: a tenth are held out for validation."""
     return "train" if _digest(text)[0] % 10 else "valid"
+
+
+def _inner_commands(maker: _Maker, templates: Sequence[Template], ours: Sequence[Example]) -> list[str]:
+    """Commands of a part for templates that say what is not to be done with one: the templates' and ours."""
+    mine = [e.text for e in ours if e.intent in outside.ACTIONS and _crowd_part(e.text) == maker.part]
+    found = dict.fromkeys(mine)
+    acting = [template for template in templates if template.intent in outside.ACTIONS]
+    for template in maker.rng.choices(acting, k=INNER_COMMANDS):
+        drawn = maker.plain(template)
+        if drawn and maker.reserved.isdisjoint(drawn.text[slot.start : slot.end].lower() for slot in drawn.slots):
+            found[drawn.text] = None
+    return [text for text in found if outside.imperative(text)]
 
 
 def _people(
@@ -660,7 +682,9 @@ def _others(
     in_training = maker.part == "train"
     strangers, near = ([*foreign, *near], []) if in_training else (list(foreign), near)
     rng.shuffle(strangers)
-    weights = {"near_miss": 3.0, "other": 5.0, "impossible": 0.5} if in_training else {"near_miss": 0.5, "other": 5.0}
+    weights = {"near_miss": 0.5, "almost": 0.5, "other": 5.0}
+    if in_training:
+        weights = {"near_miss": 3.0, "almost": 3.0, "other": 5.0, "impossible": 0.5}
     kinds: list[Callable[[], str | None]] = []
     shares: list[float] = []
     for block, templates in groups.items():
