@@ -7,6 +7,7 @@ import random
 import shutil
 import struct
 import zlib
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from convert.fixed_point import product_scale, quantize_multiplier, requantize
 from convert.flatbuffer import OPERATORS, convert, operator_names, pack_nibbles, read_encoder, unpack_nibbles
 from convert.reference import Reference
 from train import pipeline
-from train.agentlib import Agent, constants, ffi
+from train.agentlib import Agent, constants, ffi, library
 from train.errors import UserError
 from train.examples import Example, Slot, read_jsonl, write_jsonl
 from train.labels import Labels
@@ -147,6 +148,36 @@ def test_a_selftest_that_would_take_too_long_is_refused(content: bytes) -> None:
     Agent(assemble({}, **{**sections, "golden": golden_section([one] * most)}))
     with pytest.raises(UserError, match="refused"):
         Agent(assemble({}, **{**sections, "golden": golden_section([one] * (most + 1))}))
+
+
+def test_an_encoder_that_would_take_too_long_is_refused(content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    sections = {name: bytearray(section) for name, section in read_sections(content).items() if name != "manifest"}
+    encoder, limits = sections.pop("encoder"), constants()
+    monkeypatch.setattr("convert.bundle.encoder_section", lambda _: bytes(encoder))
+    header = ffi().new("ub_encoder_header *")
+    ffi().memmove(header, bytes(encoder), ffi().sizeof("ub_encoder_header"))
+    size = ffi().sizeof("ub_layer")
+    layer = ffi().new("ub_layer *")
+    ffi().memmove(layer, bytes(encoder[header.layer : header.layer + size]), size)
+    width, hidden = header.width, limits["UB_MAX_HIDDEN"]
+    for matrix, rows, columns in ((layer.up, hidden, width), (layer.down, width, hidden)):
+        matrix.rows, matrix.columns, matrix.bias, matrix.weights, matrix.energy = rows, columns, 0, 0, len(encoder)
+    encoder += bytes(library().ub_energy_bytes(hidden, hidden) + 16)
+    sections["flatbuffer"] += bytes(hidden * width)
+    struct.pack_into("<I", encoder, ffi().offsetof("ub_encoder_header", "layer"), len(encoder) & ~15)
+    del encoder[len(encoder) & ~15 :]
+    encoder += bytes(ffi().buffer(layer)) * limits["UB_MAX_LAYERS"]
+    struct.pack_into("<H", sections["features"], ffi().offsetof("ub_features_header", "positions"), 64)
+    struct.pack_into("<H", encoder, ffi().offsetof("ub_encoder_header", "positions"), 64)
+    for layers in (1, limits["UB_MAX_LAYERS"]):
+        sizes = {"heads": (layer.heads,) * layers, "hidden": (hidden,) * layers, "head_width": layer.head_width}
+        struct.pack_into("<H", encoder, ffi().offsetof("ub_encoder_header", "layers"), layers)
+        with pytest.raises(UserError) as chip:  # one layer needs too much memory, but it has passed the check
+            Agent(assemble({}, **{name: bytes(section) for name, section in sections.items()}))
+        assert ("contradicts itself" in str(chip.value)) == (layers > 1), layers
+        shape = {"classes": header.classes, "tags": header.tags, "positions": 64, "embed": header.embed, "width": width}
+        with pytest.raises(UserError, match=r"the firmware takes 67,108,864") if layers > 1 else nullcontext():
+            Shape(**shape, kernel=header.kernel, **sizes)
 
 
 def test_a_value_in_the_middle_of_a_character_is_refused(content: bytes) -> None:

@@ -79,6 +79,11 @@ class Shape:
                     raise UserError(f"{name} is {size}: the firmware takes {least} to {most}")
         if len(self.heads) != len(self.hidden):
             raise UserError(f"heads are of {len(self.heads)} layers and hidden of {len(self.hidden)}; give as many")
+        if self.macs(self.positions) > limits["UB_MAX_MACS"]:
+            raise UserError(
+                f"a sentence of full length takes {self.macs(self.positions):,} multiply-accumulates: the firmware takes "
+                f"{limits['UB_MAX_MACS']:,}; make the student smaller, or its positions fewer"
+            )
         if self.kernel % 2 == 0 or self.embed % 2 or self.embed_bits not in (4, 8):
             raise UserError(
                 f"kernel is {self.kernel}, embed {self.embed}, embed_bits {self.embed_bits}: the firmware takes an odd "

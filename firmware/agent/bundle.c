@@ -169,7 +169,8 @@ static bool sum_holds(const ub_sum *sum) {
          (ub_is_half(sum->a_multiplier, sum->a_shift) || ub_is_half(sum->b_multiplier, sum->b_shift));
 }
 
-static bool layer_holds(const ub_agent *agent, uint32_t offset) {
+/* `*macs` grows by the layer's multiply-accumulates of a position. */
+static bool layer_holds(const ub_agent *agent, uint32_t offset, uint32_t *macs) {
   enum { WIDTH, HEADS, HIDDEN };
   static const struct {
     uint8_t matrix, rows, columns;
@@ -193,6 +194,7 @@ static bool layer_holds(const ub_agent *agent, uint32_t offset) {
       !scale_holds(layer.context.multiplier, layer.context.shift) || !holds(section, layer.masked, 256, 1) ||
       !holds(section, layer.exponential, 256, 4))
     return false;
+  *macs += sizes[HEADS] * (4 * sizes[WIDTH] + 2u * agent->encoder.positions) + 2 * sizes[WIDTH] * sizes[HIDDEN];
   const uint8_t *const exponential = section->bytes + layer.exponential;
   /* Softmax divides by a sum in which the first one is. */
   return ub_read_i32(exponential, 0) == INT32_MAX && words_lie(exponential, 256, 1, 0, INT32_MAX);
@@ -211,9 +213,10 @@ static bool open_encoder(ub_agent *agent) {
       !matrix_holds(agent, offsetof(ub_encoder_header, tag_head), e->tags, e->width) ||
       !holds(section, e->layer, e->layers, sizeof(ub_layer)))
     return false;
+  uint32_t macs = e->width * ((uint32_t)e->kernel * e->embed + e->tags);
   for (uint32_t i = 0; i < e->layers; i++)
-    if (!layer_holds(agent, e->layer + i * (uint32_t)sizeof(ub_layer))) return false;
-  return true;
+    if (!layer_holds(agent, e->layer + i * (uint32_t)sizeof(ub_layer), &macs)) return false;
+  return macs * e->positions + e->width * e->classes - e->width * e->tags <= UB_MAX_MACS;
 }
 
 static bool open_features(ub_agent *agent) {

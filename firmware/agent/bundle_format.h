@@ -33,6 +33,7 @@
 #define UB_MAX_TAGS 255 /* 1 + 2 * slots */
 #define UB_MAX_SLOTS 16 /* slots in one answer */
 /* Limits of how long an answer or a self-test may take. */
+#define UB_MAX_MACS 67108864 /* multiply-accumulates of a sentence of full length */
 #define UB_MAX_SEARCH 65536 /* slots times classes, each counted once more for every slot that it needs */
 #define UB_MAX_GOLDEN 64
 #define UB_NONE 0xFFFF
