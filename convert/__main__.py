@@ -35,7 +35,8 @@ def parser() -> argparse.ArgumentParser:
         "--threshold",
         type=share(),
         default=Options.threshold,
-        help="score, 0 to 1, below which a sentence is taken for no command; the report shows what each rejects",
+        help="score, 0 to 1, below which a sentence is taken for no command; the report shows what each rejects. Where "
+        "training had nothing out of scope it is 0",
     )
     return top
 
@@ -85,7 +86,7 @@ def show(metrics: dict[str, Any], console: Console) -> None:
     console.print(f"arena: {arena['firmware']:,} bytes in the firmware, {arena['tflite_micro']:,} in TFLite Micro")
     console.print(
         f"the firmware's encoder gave TFLite Micro's values, every one, on {metrics['checked_sentences']} sentences; "
-        f"threshold {metrics['threshold']:.2f}, temperature {metrics['temperature']:.2f}"
+        f"threshold {metrics['threshold']:g}, temperature {metrics['temperature']:.2f}"
     )
 
 

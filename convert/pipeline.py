@@ -190,25 +190,26 @@ def run(folder: Path, options: Options, console: Console) -> dict[str, Any]:
     most = ((record["pruned"] or {}).get("budget") or {}).get("bytes")
     if most is not None and len(bundle) > most:
         console.print(f"the bundle has {len(bundle):,} bytes, {len(bundle) - most:,.0f} more than its budget")
+    page = report_page(folder, record, metrics, bundle)
+    # What takes long is done: an interruption leaves the last conversion's files, or all of this one's.
     write_atomic(folder / FLATBUFFER, flatbuffer)
     write_atomic(folder / BUNDLE, bundle)
-    write_report(folder, record, metrics)
     write_atomic(folder / METRICS, json.dumps(metrics, indent=1) + "\n")
+    write_atomic(folder / REPORT, page)
     return metrics
 
 
-def write_report(folder: Path, record: dict[str, Any], metrics: dict[str, Any]) -> None:
-    """Writes an agent's report, with what was measured of it and of others and lies beside its folder."""
+def report_page(folder: Path, record: dict[str, Any], metrics: dict[str, Any], bundle: bytes) -> str:
+    """An agent's report, with what was measured of it and of others and lies beside its folder."""
     beside = folder.resolve().parent
-    page = report.page(record, metrics, read_all(beside / BENCHMARK), read_bench(beside / BENCH, folder / BUNDLE))
-    write_atomic(folder / REPORT, page)
+    return report.page(record, metrics, read_all(beside / BENCHMARK), read_bench(beside / BENCH, bundle))
 
 
-def read_bench(path: Path, bundle: Path) -> dict[str, Any] | None:
+def read_bench(path: Path, bundle: bytes) -> dict[str, Any] | None:
     """What :func:`convert.bench.measure` found for this very bundle; None if it was not measured."""
     if not path.is_file():
         return None
-    digest = hashlib.sha256(bundle.read_bytes()).hexdigest()
+    digest = hashlib.sha256(bundle).hexdigest()
     try:
         agents: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["agents"]
         return next((figures for figures in agents.values() if figures.get("sha256") == digest), None)
@@ -222,7 +223,8 @@ def refresh_reports(folder: Path) -> None:
     for path in folder.glob(f"*/{METRICS}"):
         with contextlib.suppress(FileNotFoundError, KeyError, ValueError, TypeError, AttributeError):
             record = json.loads((path.parent / pipeline.STUDENT_JSON).read_text(encoding="utf-8"))
-            write_report(path.parent, record, json.loads(path.read_text(encoding="utf-8")))
+            metrics, bundle = json.loads(path.read_text(encoding="utf-8")), (path.parent / BUNDLE).read_bytes()
+            write_atomic(path.parent / REPORT, report_page(path.parent, record, metrics, bundle))
 
 
 def _float_accuracy(student: Student, encoded: Encoded, pieces: tf.Tensor, labels: Labels) -> tuple[float, float]:

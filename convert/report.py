@@ -162,7 +162,7 @@ def _summary(metrics: Mapping[str, Any]) -> str:
         ("other sentences accepted", _percent(_share(outside["accepted"], outside["n"]))),
         ("agent bundle", _kilobytes(size["bundle"])),
         ("working memory", _kilobytes(metrics["arena"]["firmware"])),
-        ("threshold", f"{metrics['threshold']:.2f}"),
+        ("threshold", f"{metrics['threshold']:g}"),
     ]
     if metrics["data"]["valid"]["sentences"]:
         note = (
@@ -407,7 +407,7 @@ def _trade_off(curve: Sequence[Sequence[float]], threshold: float, metrics: Mapp
             axes.plot(a, r, "o", color=_FIRST, markersize=4)
             axes.annotate(f"{t:.1f}", (a, r), (5, 4), textcoords="offset points", fontsize=9)
     axes.plot(x, y, "o", color=_SECOND, markersize=7)
-    axes.annotate(f"{threshold:.2f}, chosen", (x, y), (8, 5), textcoords="offset points", color=_SECOND)
+    axes.annotate(f"{threshold:g}, chosen", (x, y), (8, 5), textcoords="offset points", color=_SECOND)
     axes.set(xlim=(0, limits[0]), ylim=(0, limits[1]))
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(PercentFormatter(1, decimals=0 if max(limits) > 0.06 else 1))

@@ -176,7 +176,7 @@ def test_an_encoder_that_would_take_too_long_is_refused(content: bytes, monkeypa
             Agent(assemble({}, **{name: bytes(section) for name, section in sections.items()}))
         assert ("contradicts itself" in str(chip.value)) == (layers > 1), layers
         shape = {"classes": header.classes, "tags": header.tags, "positions": 64, "embed": header.embed, "width": width}
-        with pytest.raises(UserError, match=r"the firmware takes 67,108,864") if layers > 1 else nullcontext():
+        with pytest.raises(UserError, match="the firmware takes 67,108,864") if layers > 1 else nullcontext():
             Shape(**shape, kernel=header.kernel, **sizes)
 
 

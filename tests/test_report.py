@@ -163,11 +163,12 @@ def test_instructions_are_drawn_if_they_were_counted(
 
 def test_only_figures_of_the_very_bundle_are_shown(bundle: Path, tmp_path: Path, bench: dict[str, Any]) -> None:
     path = tmp_path / "bench.json"
-    assert read_bench(path, bundle) is None
-    for content, found in ((bundle.read_bytes(), True), (b"another", False)):
+    agent = bundle.read_bytes()
+    assert read_bench(path, agent) is None
+    for content, found in ((agent, True), (b"another", False)):
         figures = {**bench, "sha256": hashlib.sha256(content).hexdigest()}
         path.write_text(json.dumps({"agents": {"notes": {**bench, "sha256": ""}, "home": figures}}))
-        assert read_bench(path, bundle) == (figures if found else None)
+        assert read_bench(path, agent) == (figures if found else None)
 
 
 def test_reports_are_refreshed_but_those_of_other_versions_and_of_trainings_under_way(

@@ -81,8 +81,8 @@ class Shape:
             raise UserError(f"heads are of {len(self.heads)} layers and hidden of {len(self.hidden)}; give as many")
         if self.macs(self.positions) > limits["UB_MAX_MACS"]:
             raise UserError(
-                f"a sentence of full length takes {self.macs(self.positions):,} multiply-accumulates: the firmware takes "
-                f"{limits['UB_MAX_MACS']:,}; make the student smaller, or its positions fewer"
+                f"a sentence of full length takes {self.macs(self.positions):,} multiply-accumulates: the firmware "
+                f"takes {limits['UB_MAX_MACS']:,}; make the student smaller, or its positions fewer"
             )
         if self.kernel % 2 == 0 or self.embed % 2 or self.embed_bits not in (4, 8):
             raise UserError(

@@ -39,7 +39,7 @@ typedef enum {
   UB_OK = 0,
   UB_ERROR_MAGIC,       /* not an agent bundle */
   UB_ERROR_VERSION,     /* a bundle of another format version */
-  UB_ERROR_LENGTH,      /* truncated, or longer than it says */
+  UB_ERROR_LENGTH,      /* truncated */
   UB_ERROR_CRC,         /* corrupted */
   UB_ERROR_FORMAT,      /* sizes, offsets or shapes that contradict each other */
   UB_ERROR_ARENA,       /* needs more working memory than this build has */

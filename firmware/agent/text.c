@@ -283,8 +283,8 @@ UB_SMALL bool ub_number_json(const uint8_t *text, const ub_token *token, char ou
       out[used++] = (char)c;
       digits++;
       if (point) decimals++;
-    } else if (c == ',' && !point && group_at(chars, length, at + 1) &&
-               (digits > 1 || (digits == 1 && out[used - 1] != '0'))) { /* 1,000, not 0,500 */
+    } else if (c == ',' && !point && group_at(chars, length, at + 1) && (grouped || digits <= 3) &&
+               (digits > 1 || (digits == 1 && out[used - 1] != '0'))) { /* 1,000; neither 0,500 nor 1234,567 */
       grouped = true;
     } else if (!point && (c == '.' || (c == ',' && digits > 0 && !grouped))) {
       if (digits == 0) out[used++] = '0';
