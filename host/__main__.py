@@ -24,7 +24,7 @@ import train.metrics
 from host import display
 from host.boards import PROJECT, board_choices, open_board
 from host.client import SELFTEST_FACTOR, Client, Settings
-from host.errors import AgentError
+from host.errors import AgentError, NoAnswerError, PortGoneError
 from host.evaluation import outcome_of, predict
 from host.monitor import watch
 from host.protocol import prompt_payload
@@ -76,10 +76,11 @@ def chat(args: argparse.Namespace, console: Console) -> int:
     if args.json:
         raise UserError("chat has no --json; use ask")
     with connect(args) as agent:
-        read = sys.stdin.readline
-        if sys.stdin.isatty():
-            read = _keyboard()
+        at_keyboard = sys.stdin.isatty()
+        read = _keyboard() if at_keyboard else sys.stdin.readline
+        if at_keyboard:
             console.print("type a sentence, or /help; Ctrl-D ends")
+        told = 0
         while line := read():
             prompt = line.strip()
             try:
@@ -91,12 +92,17 @@ def chat(args: argparse.Namespace, console: Console) -> int:
                     console.print(display.outcome_text(prompt, agent.parse(prompt)))
             except (AgentError, UserError) as error:
                 print_error(error)
-        _warn_of_resets(agent)
+            except NoAnswerError as error:
+                if not at_keyboard or isinstance(error, PortGoneError):
+                    raise
+                print_error(error)
+            _warn_of_resets(agent, told)
+            told = len(agent.resets)
     return 0
 
 
 def _keyboard() -> Callable[[], str]:
-    """A reader with line editing and a history that is kept; "" at the end of input."""
+    """A reader with line editing and a history that is kept; "" at the end of input. Ctrl-C drops what was typed."""
     try:
         import atexit
         import readline
@@ -117,6 +123,9 @@ def _keyboard() -> Callable[[], str]:
     def read() -> str:
         try:
             return input("> ") + "\n"
+        except KeyboardInterrupt:
+            print()
+            return "\n"
         except EOFError:
             print()
             return ""
@@ -287,8 +296,9 @@ def _shown(path: Path) -> str:
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
-def _warn_of_resets(agent: Client) -> None:
-    for reset in agent.resets:
+def _warn_of_resets(agent: Client, told: int = 0) -> None:
+    """Warns of the resets so far but the first ``told``."""
+    for reset in agent.resets[told:]:
         why = f" after: {reset.panic}" if reset.panic else ""
         print(f"warning: the board reset{why}", file=sys.stderr)
 

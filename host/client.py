@@ -33,6 +33,7 @@ from host.protocol import (
     is_panic,
     prompt_payload,
 )
+from train.errors import UserError
 
 # The agent's errors for a line that was damaged on its way: such a request is sent again.
 _LINE_ERRORS = frozenset({"crc", "seq", "long"})
@@ -60,6 +61,13 @@ class Settings:
     baud: int = 115200
     """Bits a second of a real serial port."""
 
+    def __post_init__(self) -> None:
+        """Raises UserError for what no exchange can be held with."""
+        if self.retries < 0 or self.quiet <= 0 or (self.timeout is not None and self.timeout <= 0):
+            raise UserError(
+                f"{self}: timeout and quiet must be above 0 seconds, retries at least 0 (0: a request is sent once)"
+            )
+
 
 @dataclass(frozen=True)
 class AnswerSlot:
@@ -72,7 +80,7 @@ class AnswerSlot:
     """One past the last code point."""
     text: str
     value: Scalar | None = None
-    """Normalised value (30 for "thirty"); None where the text is the value."""
+    """Normalised value (30 for "thirty"); None where the text is the value, or is no number that the agent reads."""
 
 
 @dataclass(frozen=True)

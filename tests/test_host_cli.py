@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import signal
 import struct
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_agent import INFO, FakeAgent, silence, stale, unplug
+from fake_agent import INFO, FakeAgent, crash, silence, stale, unplug, well
 
 from host.boards import PROJECT
 
@@ -371,6 +372,53 @@ def test_bytes_that_are_no_text() -> None:
     assert b"error: the prompt is not valid UTF-8 at character 4" in done.stderr
     assert b"error: the command is not valid UTF-8 at character 1" in done.stderr
     assert b"say [hello]last" in done.stdout
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs a terminal")
+def test_chat_at_the_keyboard_goes_on(tmp_path: Path) -> None:
+    """Through Ctrl-C at a line that is half typed, an answer that does not come and a reset, until Ctrl-D."""
+    import fcntl
+    import termios
+
+    terminal, theirs = os.openpty()
+    shown = b""
+    with FakeAgent(well, *[silence] * 4, crash) as fake:
+        command = [sys.executable, "-m", "host", "chat", "--timeout", "0.2", "--board", fake.path]
+        chat = subprocess.Popen(
+            command,
+            cwd=PROJECT,
+            env={**os.environ, "HOME": str(tmp_path)},
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(theirs, termios.TIOCSCTTY, 0),
+        )
+        os.close(theirs)
+
+        def until(expected: bytes) -> None:
+            nonlocal shown
+            while expected not in shown:
+                assert select.select([terminal], [], [], 20)[0], (expected, shown)
+                shown += os.read(terminal, 4096)
+            shown = shown.partition(expected)[2]
+
+        until(b"Ctrl-D ends")
+        for typed, answers in (
+            (b"say wro\x03", (b"\n",)),
+            (b"say you\n", (b"[you]",)),
+            (b"say hello\n", (b"no answer in 4 attempts",)),
+            (b"say hello\n", (b"[hello]", b"warning: the board reset")),
+        ):
+            until(b"> ")
+            os.write(terminal, typed)
+            for expected in answers:
+                until(expected)
+        until(b"> ")
+        os.write(terminal, b"\x04")
+        assert chat.wait(timeout=20) == 0
+        assert len(fake.requests) == 7
+    os.close(terminal)
 
 
 @pytest.mark.parametrize("json_option", [[], ["--json"]])

@@ -6,6 +6,7 @@ import grp
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import serial
@@ -114,6 +115,12 @@ def test_requests_have_rising_numbers_from_a_random_one() -> None:
         assert second == first + 1
         firsts.add(first)
     assert len(firsts) == 3
+
+
+@pytest.mark.parametrize("wrong", [{"retries": -1}, {"timeout": 0}, {"quiet": -0.1}])
+def test_settings_that_cannot_work_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match="must be above 0"):
+        Settings(**wrong)
 
 
 def test_retries_end() -> None:
