@@ -3,7 +3,8 @@
 Home Assistant resolves "kitchen lamp" by looking at the home; a model that does not know the home needs one
 reading. These rules fix it: an area and the word for a class ("kitchen lights", "kitchen lamp") is that class in that
 area; an area before another device's name is its area where the command takes both ("kitchen ceiling light", "living
-room tv"), and part of the name where it does not.
+room tv"), and part of the name where it does not. "All lights off" asks nothing, though Home Assistant's questions may
+leave out their verb.
 """
 
 import re
@@ -13,11 +14,14 @@ from train.home.templates import Draw
 _ARTICLES = ("the", "my", "our")
 _PROPER_DOMAINS = {"person", "weather"}
 _PROPER = re.compile(r"^(home|away|work|school|church|university|college|daycare|kindergarten|upstairs|downstairs)$")
+_VERBLESS = re.compile(r"(all|every)\b(?!.*\b(is|are)\b).*\b(on|off)\b", re.IGNORECASE)
 _BARE_PLACES = ("home", "away", "upstairs", "downstairs")
 
 
 def mend(draw: Draw) -> Draw | None:
     """The sentence as people say and read it, or None where they would not say it."""
+    if draw.template.intent == "HassGetState" and _VERBLESS.match(draw.text):
+        return None  # a command, not a question
     slots = []
     for slot in draw.slots:
         words = draw.text[slot.start : slot.end]
