@@ -12,13 +12,18 @@ from home_assistant_intents import get_languages
 from train import augment, home
 from train.errors import UserError
 from train.examples import Example, Slot
-from train.home import lexicon, templates, told
+from train.home import lexicon, outside, templates, told
 from train.home.numbers import spoken
 
 
 @pytest.fixture(scope="module")
 def english() -> home.Generated:
     return home.generate("en", seed=3, size=8000)
+
+
+@pytest.fixture(scope="module")
+def more_english() -> home.Generated:
+    return home.generate("en", seed=5, size=20_000)
 
 
 def all_examples(made: home.Generated) -> Iterator[Example]:
@@ -43,7 +48,7 @@ def test_values_fit_the_words(english: home.Generated) -> None:
     for example in all_examples(english):
         for slot in example.slots:
             words = example.text[slot.start : slot.end].lower()
-            if re.fullmatch(r"[\d.]+", words):
+            if slot.slot in english.numeric_slots and re.fullmatch(r"[\d.]+", words):
                 assert slot.value == float(words)
                 checked += 1
             elif words in english.values.get(slot.slot, {}):
@@ -234,6 +239,40 @@ def test_a_line_of_our_sentences() -> None:
 def test_a_broken_line_of_our_sentences(line: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         told.example_of(line)
+
+
+def test_a_command_that_is_not_meant_is_none(more_english: home.Generated) -> None:
+    forbidden = r"(do not|don't|dont) (turn|switch|open|close|lock|set|start)\b"
+    conditional = r"(turn|switch|open|close|lock|set|start)\b.*\b(unless|as soon as (it|i|the)|except|apart from|at (sunset|dusk|noon))\b"
+    for pattern in (forbidden, conditional):
+        found = [e for e in more_english.parts["train"] if re.match(pattern, e.text.lower())]
+        assert len(found) > 3
+        assert {e.intent for e in found if not {"search_query", "message"} & {s.slot for s in e.slots}} == {None}
+
+
+@pytest.mark.parametrize(
+    ("sentence", "fits"),
+    [
+        ("turn on the lamp", True),
+        ("Open sesame seeds box", True),
+        ("turns out to be fun", False),
+        ("lamp on", False),
+        ("turn it on please", False),
+        ("turn it on, it's dark", False),
+    ],
+)
+def test_what_can_stand_after_do_not(sentence: str, fits: bool) -> None:
+    assert outside.imperative(sentence) == fits
+
+
+def test_all_lights_off_asks_nothing(more_english: home.Generated) -> None:
+    verbless = [
+        e
+        for e in all_examples(more_english)
+        if re.fullmatch(r"(all|every) (the )?(lights?|lamps?) (on|off)", e.text.lower())
+    ]
+    assert verbless
+    assert "HassGetState" not in {e.intent for e in verbless}
 
 
 def test_digits_are_numbers(english: home.Generated) -> None:
