@@ -194,8 +194,8 @@ def run(folder: Path, options: Options, console: Console) -> dict[str, Any]:
     # What takes long is done: an interruption leaves the last conversion's files, or all of this one's.
     write_atomic(folder / FLATBUFFER, flatbuffer)
     write_atomic(folder / BUNDLE, bundle)
-    write_atomic(folder / METRICS, json.dumps(metrics, indent=1) + "\n")
     write_atomic(folder / REPORT, page)
+    write_atomic(folder / METRICS, json.dumps(metrics, indent=1) + "\n")
     return metrics
 
 

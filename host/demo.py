@@ -36,7 +36,8 @@ SENTENCES = {
         "add oat milk to my shopping list",
         "vacuum the hallway",
         "pause the music in the den",
-        "the kitchen light is beautiful",
+        "do not open the garage door",
+        "turn the lights on at sunset",
         "who wrote Faust?",
     ),
 }
