@@ -191,7 +191,7 @@ def run(folder: Path, options: Options, console: Console) -> dict[str, Any]:
     if most is not None and len(bundle) > most:
         console.print(f"the bundle has {len(bundle):,} bytes, {len(bundle) - most:,.0f} more than its budget")
     page = report_page(folder, record, metrics, bundle)
-    # What takes long is done: an interruption leaves the last conversion's files, or all of this one's.
+    # What takes long is done, so that an interruption hardly falls between these; make goes by the last.
     write_atomic(folder / FLATBUFFER, flatbuffer)
     write_atomic(folder / BUNDLE, bundle)
     write_atomic(folder / REPORT, page)

@@ -12,7 +12,8 @@ from home_assistant_intents import get_languages
 from train import augment, home
 from train.errors import UserError
 from train.examples import Example, Slot
-from train.home import lexicon, outside, templates, told
+from train.home import lexicon, templates, told
+from train.home.english import imperative
 from train.home.numbers import spoken
 
 
@@ -262,7 +263,7 @@ def test_a_command_that_is_not_meant_is_none(more_english: home.Generated) -> No
     ],
 )
 def test_what_can_stand_after_do_not(sentence: str, fits: bool) -> None:
-    assert outside.imperative(sentence) == fits
+    assert imperative(sentence) == fits
 
 
 def test_all_lights_off_asks_nothing(more_english: home.Generated) -> None:

@@ -568,9 +568,9 @@ def _inner_commands(maker: _Maker, templates: Sequence[Template], ours: Sequence
     acting = [template for template in templates if template.intent in outside.ACTIONS]
     for template in maker.rng.choices(acting, k=INNER_COMMANDS):
         drawn = maker.plain(template)
-        if drawn and maker.reserved.isdisjoint(drawn.text[slot.start : slot.end].lower() for slot in drawn.slots):
+        if drawn and maker.reserved.isdisjoint(Example(drawn.text, None, drawn.slots).slot_texts):
             found[drawn.text] = None
-    return [text for text in found if outside.imperative(text)]
+    return [text for text in found if english.imperative(text)]
 
 
 def _people(

@@ -1,4 +1,4 @@
-"""What English says differently from the bare templates: which readings win, and what nobody says.
+"""What English says differently from the bare templates: readings that win, what nobody says, what is a command.
 
 Home Assistant resolves "kitchen lamp" by looking at the home; a model that does not know the home needs one
 reading. These rules fix it: an area and the word for a class ("kitchen lights", "kitchen lamp") is that class in that
@@ -15,7 +15,17 @@ _ARTICLES = ("the", "my", "our")
 _PROPER_DOMAINS = {"person", "weather"}
 _PROPER = re.compile(r"^(home|away|work|school|church|university|college|daycare|kindergarten|upstairs|downstairs)$")
 _VERBLESS = re.compile(r"(all|every)\b(?!.*\b(is|are)\b).*\b(on|off)\b", re.IGNORECASE)
+_VERBS = re.compile(
+    r"(activate|adjust|brighten|bring|change|close|cut|deactivate|dim|disable|enable|fire|flip|get|kill|light|lock"
+    r"|lower|make|mow|open|power|put|raise|roll|send|set|shut|start|stop|switch|turn|unlock|vacuum)\b"
+)
 _BARE_PLACES = ("home", "away", "upstairs", "downstairs")
+
+
+def imperative(sentence: str) -> bool:
+    """Whether a command can stand after "do not": it begins with a verb and is a single clause."""
+    words = sentence.lower()
+    return bool(_VERBS.match(words)) and not re.search(r"[,;:?!]|\b(please|when|if)\b", words)
 
 
 def mend(draw: Draw) -> Draw | None:

@@ -1,7 +1,6 @@
 """Sentences that are no command for a home, made by rule: fragments, noise, impossible commands."""
 
 import random
-import re
 from collections.abc import Sequence
 
 from train.home.lexicon import Lexicon
@@ -91,10 +90,6 @@ ACTIONS = frozenset(
     )
 )
 """Intents that move something, where carrying out what is forbidden or tied to a condition does harm."""
-_VERBS = re.compile(
-    r"(activate|adjust|brighten|bring|change|close|cut|deactivate|dim|disable|enable|fire|flip|get|kill|light|lock"
-    r"|lower|make|mow|open|power|put|raise|roll|send|set|shut|start|stop|switch|turn|unlock|vacuum)\b"
-)
 _CONTENTS = ("message", "item", "task", "search_query", "timer_name")
 
 
@@ -114,12 +109,6 @@ def fragment(lexicon: Lexicon, sentence: str, rng: random.Random, language: str)
         if cuts:
             return " ".join(words[: rng.choice(cuts)])
     return noise(sentence, rng)
-
-
-def imperative(sentence: str) -> bool:
-    """Whether an English command can stand after "do not": it begins with a verb and is a single clause."""
-    words = sentence.lower()
-    return bool(_VERBS.match(words)) and not re.search(r"[,;:?!]|\b(please|when|if)\b", words)
 
 
 def _place(lexicon: Lexicon, rng: random.Random, language: str) -> str:
