@@ -351,7 +351,14 @@ class Student(keras.Model):
         return self.in_range(f"context{layer}", tf.reshape(context, (-1, tf.shape(h)[1], heads * width)))
 
     def _drop(self, x: tf.Tensor, training: bool) -> tf.Tensor:
-        return keras.random.dropout(x, self.dropout, seed=self._seeds) if training and self.dropout else x
+        gone = round(256 * self.dropout)
+        if not (training and gone):
+            return x
+        # A byte for each activation: the 32 bits that Keras draws took a tenth of a step's time.
+        count = tf.size(x)
+        bits = tf.random.stateless_uniform((count // 4 + 1,), self._seeds.next(), None, None, tf.uint32)
+        drawn = tf.reshape(tf.reshape(tf.bitcast(bits, tf.uint8), (-1,))[:count], tf.shape(x))
+        return x * (tf.cast(drawn >= gone, tf.float32) * (256 / (256 - gone)))
 
     # ---- the forward pass ----
 

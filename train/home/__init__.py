@@ -59,8 +59,6 @@ CROWD_SHARE = 0.38
 """... for they are about this share of its sentences ..."""
 CROWD_WEIGHT = 8
 """... and one of the crowd's counts as so many of ours."""
-INNER_COMMANDS = 20_000
-"""Draws for the commands that stand in sentences which are none."""
 FEW = 20
 """Sentences of an intent; what has fewer in a held-out part cannot be told of."""
 HELD_OUT_TEMPLATES = 0.06
@@ -188,8 +186,7 @@ def _generate(
             rng = random.Random(f"{seed}/{language}/{part}")
             maker = _Maker(language, lexica[part], values, numeric, skip_words, part, rng, adjacent, reserved[part])
             worded = [restrict_lists(template, part, name_lists) for template in by_part[part]]
-            if any("command" in template.lists for template in rejects):
-                maker.inner = _inner_commands(maker, worded, ours)
+            maker.inner = _inner_commands(maker, worded, ours)
             people = _people(maker, crowd, ours, round(total * CROWD_SHARE), seen, advance)
             known = seen | {normal(example.text) for example in people}
             commands = people + _commands(maker, worded, total - rejected - len(people), known, advance)
@@ -473,8 +470,8 @@ class _Maker:
         """Texts of slots that other parts keep for themselves. Of several words: what one word means, as "jazz", is
         knowledge that training has to give."""
         self.traits: dict[int, tuple[bool, bool, bool]] = {}
-        self.inner: Sequence[str] = ()
-        """Commands for templates that say what is not to be done with one."""
+        self.inner: Iterator[str] = iter(())
+        """Commands, without end, for templates that say what is not to be done with one."""
 
     def plain(self, template: Template) -> Draw | None:
         """One sentence as the template has it, or None where it came out clumsy."""
@@ -507,7 +504,7 @@ class _Maker:
         if isinstance(node, Range):
             return self._number(node, rng)
         if node.list_name == "command":
-            return rng.choice(self.inner), None
+            return next(self.inner), None
         if node.list_name == "name":
             traits = self.traits.get(id(template))
             if traits is None:
@@ -561,16 +558,19 @@ def _crowd_part(text: str) -> Part:
     return "train" if _digest(text)[0] % 10 else "valid"
 
 
-def _inner_commands(maker: _Maker, templates: Sequence[Template], ours: Sequence[Example]) -> list[str]:
-    """Commands of a part for templates that say what is not to be done with one: the templates' and ours."""
+def _inner_commands(maker: _Maker, templates: Sequence[Template], ours: Sequence[Example]) -> Iterator[str]:
+    """Commands of a part for templates that say what is not to be done with one: by turns ours and the templates'."""
     mine = [e.text for e in ours if e.intent in outside.ACTIONS and _crowd_part(e.text) == maker.part]
-    found = dict.fromkeys(mine)
+    mine = [text for text in mine if english.imperative(text)]
     acting = [template for template in templates if template.intent in outside.ACTIONS]
-    for template in maker.rng.choices(acting, k=INNER_COMMANDS):
-        drawn = maker.plain(template)
-        if drawn and maker.reserved.isdisjoint(Example(drawn.text, None, drawn.slots).slot_texts):
-            found[drawn.text] = None
-    return [text for text in found if english.imperative(text)]
+    while True:
+        if mine:
+            yield maker.rng.choice(mine)
+        drawn = maker.plain(maker.rng.choice(acting))
+        if drawn is None or not english.imperative(drawn.text):
+            continue
+        if maker.reserved.isdisjoint(Example(drawn.text, None, drawn.slots).slot_texts):
+            yield drawn.text
 
 
 def _people(
