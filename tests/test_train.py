@@ -18,6 +18,7 @@ from train.encoding import Vocabulary, encode, tags_of
 from train.errors import UserError
 from train.examples import Example, Slot
 from train.labels import Labels
+from train.student import Shape, Student
 from train.training import path_loss, soft_path_loss, tag_marginals
 
 ROWS, POSITIONS = 256, 16
@@ -396,6 +397,27 @@ def test_the_smallest_training(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert main(["--data", str(folder), "--out", str(out), "--epochs", "2", "--teacher", "none"]) == 0
     assert json.loads((out / "student.json").read_text())["data"] == "mine"
     assert "1 sentences to train on, such as 'dim it', have more than one label" in capsys.readouterr().out
+
+
+def test_a_single_sentence_is_of_every_share(tmp_path: Path) -> None:
+    folder = write_data(tmp_path / "mine", train=line("lamp on", "TurnOn", ("name", 0, 4)))
+    out = tmp_path / "out"
+    assert main(["--data", str(folder), "--out", str(out), "--epochs", "2", "--teacher", "none"]) == 0
+    history = json.loads((out / "student.json").read_text())["history"]
+    assert all(np.isfinite(epoch["loss"]) for epoch in history)
+    assert all(np.isfinite(array).all() for array in np.load(out / "student.npz").values())
+
+
+@pytest.mark.parametrize("size", [(0, 7), (1, 3), (50, 201)])
+def test_dropout_drops_its_share(size: tuple[int, int]) -> None:
+    student = Student(Shape(classes=2, tags=3), dropout=0.1)
+    ones = tf.ones(size)
+    dropped = student.drop(ones, training=True).numpy()
+    assert set(np.unique(dropped)) <= {0.0, np.float32(256 / (256 - 26))}
+    if dropped.size > 10_000:
+        assert np.mean(dropped == 0) == pytest.approx(26 / 256, abs=0.01)
+        assert dropped.mean() == pytest.approx(1, abs=0.01)
+    assert student.drop(ones, training=False) is ones
 
 
 def test_data_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -346,11 +346,12 @@ class Student(keras.Model):
             self.in_range("logits", logits) if self.quantized else tf.clip_by_value(logits, -LOGIT_LIMIT, LOGIT_LIMIT)
         )
         p = self.in_range("probabilities", tf.nn.softmax(self.in_range("masked", logits + mask)))
-        p = self._drop(p, training)
+        p = self.drop(p, training)
         context = tf.transpose(tf.matmul(p, v), (0, 2, 1, 3))
         return self.in_range(f"context{layer}", tf.reshape(context, (-1, tf.shape(h)[1], heads * width)))
 
-    def _drop(self, x: tf.Tensor, training: bool) -> tf.Tensor:
+    def drop(self, x: tf.Tensor, training: bool) -> tf.Tensor:
+        """Dropout, whose share is rounded to 256ths."""
         gone = round(256 * self.dropout)
         if not (training and gone):
             return x
@@ -375,12 +376,12 @@ class Student(keras.Model):
             Logits of the classes [B, C] and of the tags [B, n - 1, T], and the normalized states [B, n, D]
             they come from.
         """
-        x = self._drop(self.convolve(x), training)
+        x = self.drop(self.convolve(x), training)
         for i in range(len(self.shape.heads)):
             branch = self.linear(f"output{i}", self.attend(i, self.normalize(x), mask, training))
-            x = self.in_range(f"attended{i}", x + self._drop(branch, training))
+            x = self.in_range(f"attended{i}", x + self.drop(branch, training))
             branch = self.linear(f"down{i}", self.linear(f"up{i}", self.normalize(x), tf.nn.relu))
-            x = self.in_range(f"fed{i}", x + self._drop(branch, training))
+            x = self.in_range(f"fed{i}", x + self.drop(branch, training))
         h = self.normalize(x)
         return self.linear("class_head", h[:, 0]), self.linear("tag_head", h[:, 1:]), h
 
