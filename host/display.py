@@ -24,10 +24,18 @@ def open_console(*, record: bool = False) -> Console:
     return Console(soft_wrap=True, highlight=False, markup=False, emoji=False, record=record)
 
 
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
+
+
+def visible(text: str) -> str:
+    """What a board sent, its control characters readable: none shall steer the terminal."""
+    return text.translate(_CONTROLS)
+
+
 def outcome_text(prompt: str, outcome: Answer | AgentError) -> Text:
     """The sentence with its slots marked, and a line on what it means."""
     if isinstance(outcome, AgentError):
-        return Text.assemble(prompt, "\n  ", (f"{outcome.code}: {outcome.message}", "red"))
+        return Text.assemble(prompt, "\n  ", (visible(f"{outcome.code}: {outcome.message}"), "red"))
     intent = Text(outcome.intent, "bold green") if outcome.intent else Text("not understood", "bold red")
     if outcome.intent is None and outcome.best:
         intent.append(f" (closest: {outcome.best})", "dim")

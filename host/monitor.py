@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from host.boards import Board
+from host.display import visible
 from host.errors import NoAnswerError, PortGoneError
 from host.protocol import Damaged, Hello, Note, Reply, decode_line, is_panic
 
@@ -59,7 +60,7 @@ def watch(board: Board, console: Console) -> None:
             lines, rest = [*lines, rest], b""
         for line in lines:
             line = line.removesuffix(b"\r")
-            console.print(Text(line.decode(errors="replace"), style=style_of(line)))
+            console.print(Text(visible(line.decode(errors="replace")), style=style_of(line)))
         if gone:
             board.reopen()
 

@@ -273,6 +273,8 @@ def test_monitor_shows_the_line_as_it_is() -> None:
     assert '!{"error":"crc","message":"the CRC is wrong"} *' in done.stdout
     with FakeAgent(lambda _, reply: reply[:9]) as fake:
         assert '!{"error"\n' in run("monitor", board=fake.path, stdin="nonsense\n").stdout, "a line without its end"
+    with FakeAgent(lambda _, reply: b"\x1b[2J" + reply) as fake:
+        assert "\\x1b[2J!{" in run("monitor", board=fake.path, stdin="nonsense\n").stdout, "it steers no terminal"
     with FakeAgent() as fake:
         assert run("monitor", "--json", board=fake.path).returncode == 2
 

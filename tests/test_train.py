@@ -353,6 +353,7 @@ def test_bad_data_is_named_and_leaves_nothing(
         (["--data", "homes"], "'homes' is unknown"),
         (["--data", "home", "--language", "xx"], "xx"),
         (["--data", "snips", "--data-dir", "nowhere"], "nowhere"),
+        (["--language", "de", "--data-dir", "nowhere"], "nowhere"),
         (["--size", "50", "--shape", '{"positions": 200}'], "positions is 200: the firmware takes 2 to 64"),
         (["--size", "50", "--shape", '{"rows": 10}'], "rows is 10"),
         (["--size", "50", "--shape", '{"width": 1000}'], "width is 1000"),

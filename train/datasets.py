@@ -106,6 +106,8 @@ def load(
     cache_dir: where downloads are kept.
     Raises UserError for what is unknown, missing, empty or broken, and for a label that training lacks.
     """
+    if data_dir is not None and not data_dir.is_dir():
+        raise UserError(f"--data-dir {data_dir} is not a folder")
     if name_or_path == "home":
         dataset = _load_home(data_dir, language, seed, size)
     elif name_or_path in NAMED:

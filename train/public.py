@@ -66,8 +66,6 @@ def read(name: str, data_dir: Path | None, cache_dir: Path) -> tuple[dict[str, l
 
 def local(name: str, data_dir: Path) -> Path | None:
     """The folder of a local copy, if there is one."""
-    if not data_dir.is_dir():
-        raise UserError(f"--data-dir {data_dir} is not a folder")
     return next((folder for folder in (data_dir / name, data_dir) if any(folder.glob(PUBLIC[name].probe))), None)
 
 
