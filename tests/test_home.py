@@ -267,11 +267,15 @@ def test_what_can_stand_after_do_not(sentence: str, fits: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sentence", "asks"), [("all lights off", False), ("Every lamp on", False), ("all lights are off", True)]
+    ("drawn", "said"),
+    [("all lights off", "all lights off?"), ("Every lamp on", "Every lamp on?"), ("are all lights off", None)],
 )
-def test_all_lights_off_asks_nothing(sentence: str, asks: bool) -> None:
+def test_a_question_without_a_verb_has_a_mark(drawn: str, said: str | None) -> None:
     question = next(t for t in home.in_scope_templates("en") if t.intent == "HassGetState")
-    assert (mend(templates.Draw(sentence, (), question)) is not None) == asks
+    state = Slot("state", len(drawn) - 2, len(drawn))
+    mended = mend(templates.Draw(drawn, (state,), question))
+    assert mended
+    assert mended.text == (said or drawn)
 
 
 def test_digits_are_numbers(english: home.Generated) -> None:

@@ -355,7 +355,7 @@ def test_info(device: Device) -> None:
     assert info == {
         "proto": 1,
         "fw": "0.1.0",
-        "bundle_version": 8,
+        "bundle_version": 9,
         "board": "test",
         "agent": "home-en",
         "crc": "8C1F03A2",

@@ -332,7 +332,7 @@ GOOD = line("lamp on", "TurnOn", ("name", 0, 4)) + line("who are you", None)
         ({"train": line("who are you", None)}, "no intent"),
         ({"valid": GOOD}, "train.jsonl"),
         ({}, "train.jsonl"),
-        ({"train": line("???", "Ask")}, "none of 1 sentences, such as '???', has a word"),
+        ({"train": line("...", "Ask")}, "none of 1 sentences, such as '...', has a word"),
         ({"train": GOOD, "valid": line("!", None)}, "none of 1 sentences, such as '!', has a word"),
     ],
 )

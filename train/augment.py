@@ -61,10 +61,20 @@ def _map(case: Callable[[str], str], text: str) -> str:
     return "".join(new if len(new := case(letter)) == 1 else letter for letter in text)
 
 
+ASKING = {
+    *("HassGetState", "HassGetWeather", "HassGetCurrentTime", "HassGetCurrentDate"),
+    *("HassClimateGetTemperature", "HassTimerStatus"),
+}
+"""Intents that ask, in whatever words."""
+
+
 def end_mark(example: Example, rng: random.Random) -> Example:
-    """A full stop, question mark or exclamation mark at the end, fitting the script."""
+    """A full stop, question mark or exclamation mark at the end, fitting the script; none where there is one."""
     text = example.text
+    if re.search(r"[.!?。！？]$", text):
+        return example
     question = bool(re.match(r"(?i)(what|which|who|where|when|why|how|is|are|do|does|can|could|will|would)\b", text))
+    question |= example.intent in ASKING
     mark = "?" if question else rng.choice("..!")
     if re.search(r"[\u3040-\u30ff\u4e00-\u9fff]$", text):
         mark = {".": "。", "?": "？", "!": "！"}[mark]
@@ -203,6 +213,9 @@ def _courtesies(text: str) -> tuple[Sequence[str], Sequence[str]]:
 OPEN_SLOTS = {"message", "search_query", "conversation_command", "item"}
 """Slots that run on to the end of the sentence: what follows would be part of them."""
 
+UNKNOWN_MARK = 0.05
+"""Share of sentences that get a question mark where it is not known."""
+
 _KEYS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
 _NEIGHBOURS = {
     letter: "".join(
@@ -238,6 +251,14 @@ def typo(example: Example, rng: random.Random) -> Example:
     if kind == 2:
         return edit(example, at, at + 1, letter * 2)
     return edit(example, at, at + 1, rng.choice(_NEIGHBOURS.get(letter, letter)))
+
+
+def with_question_marks(examples: Sequence[Example], rng: random.Random) -> list[Example]:
+    """The examples, of which a share ends in a question mark where none has any, as a data set of speech has none:
+    so that the mark is known as one that means nothing there."""
+    if any("?" in example.text for example in examples):
+        return list(examples)
+    return [edit(e, len(e.text), len(e.text), "?") if rng.random() < UNKNOWN_MARK else e for e in examples]
 
 
 @dataclass(frozen=True)

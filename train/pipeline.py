@@ -7,6 +7,7 @@ import hashlib
 import importlib.metadata
 import io
 import json
+import random
 import zipfile
 from collections import Counter
 from dataclasses import asdict, fields, is_dataclass, replace
@@ -18,6 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from train import datasets
+from train.augment import with_question_marks
 from train.cost import CHIPS, Budget, Chip, Pricing, golden_bytes, label_bytes
 from train.datasets import CACHE, DataSet
 from train.distillation import Paraphraser, lexical_targets, lexicon, soft_targets, unlabelled_text
@@ -73,7 +75,8 @@ def run(
     sizes = Shape(classes=len(labels.classes), tags=labels.tags, **{**preset.shape, **(shape or {})})
     vocabulary = Vocabulary(sizes.rows, sizes.positions)
     with console.status("hashing words"):
-        train_data, valid_data = (encode(part, labels, vocabulary) for part in (data.train, data.watched))
+        lessons = with_question_marks(data.train, random.Random(schedule.seed))
+        train_data, valid_data = (encode(part, labels, vocabulary) for part in (lessons, data.watched))
     console.print(
         f"{data.name}: {len(train_data):,} sentences to train on, {len(valid_data):,} to watch; "
         f"{len(labels.intents)} intents in {sizes.classes} classes, {len(labels.slots)} slots"

@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 #define UB_MAGIC 0x42545455 /* "UTTB" */
-#define UB_VERSION 8
+#define UB_VERSION 9
 
 /* Section kinds. Each stands exactly once in a bundle. */
 #define UB_MANIFEST 1   /* JSON: name, languages, thresholds, provenance, metrics */

@@ -24,7 +24,8 @@ typedef struct {
 uint32_t ub_code_point(const uint8_t *text, size_t length, size_t *at);
 
 /* Splits text into tokens. Returns their number, at most max + 1 (max + 1: there are more than max, and only the
- * first max are written), or -1 if the text is not valid UTF-8. Punctuation and spaces are no tokens. */
+ * first max are written), or -1 if the text is not valid UTF-8. Spaces and punctuation are no tokens but for
+ * question marks: "garage door open?" asks. */
 int32_t ub_tokenize(const uint8_t *text, size_t length, ub_token *tokens, uint32_t max);
 
 /* The hash buckets of a token, each in [first, rows). Returns how many were written: 1 .. UB_MAX_PIECES - 1. */

@@ -642,9 +642,9 @@ def _commands(
 
 def _one_label_each(examples: Iterable[Example]) -> list[Example]:
     """Drop examples so that no sentence has two labels: the commoner one stays, then the one with fewer
-    slots."""
-    votes: dict[str, Counter[tuple[object, ...]]] = defaultdict(Counter)
-    labelled = [(normal(example.text), _label(example), example) for example in examples]
+    slots. "Lights off?" is another than "lights off"."""
+    votes: dict[tuple[str, bool], Counter[tuple[object, ...]]] = defaultdict(Counter)
+    labelled = [((normal(e.text), "?" in e.text), _label(e), e) for e in examples]
     for text, label, _ in labelled:
         votes[text][label] += 1
     winners = {

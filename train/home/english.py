@@ -4,17 +4,22 @@ Home Assistant resolves "kitchen lamp" by looking at the home; a model that does
 reading. These rules fix it: an area and the word for a class ("kitchen lights", "kitchen lamp") is that class in that
 area; an area before another device's name is its area where the command takes both ("kitchen ceiling light", "living
 room tv"), and part of the name where it does not. "All lights off" asks nothing, though Home Assistant's questions may
-leave out their verb.
+leave out their verb; "all lights off?" does.
 """
 
 import re
+from dataclasses import replace
 
 from train.home.templates import Draw
 
 _ARTICLES = ("the", "my", "our")
 _PROPER_DOMAINS = {"person", "weather"}
 _PROPER = re.compile(r"^(home|away|work|school|church|university|college|daycare|kindergarten|upstairs|downstairs)$")
-_VERBLESS = re.compile(r"(all|every)\b(?!.*\b(is|are)\b).*\b(on|off)\b", re.IGNORECASE)
+_ASKING = re.compile(
+    r"\?|\b(is|are|was|were|has|have|do|does|did|can|could|am|what|whats|what's|which|who|whos|who's|where|wheres|how"
+    r"|hows|if|whether|check|tell|see|show|know|wonder|any|anybody|anyone|left|forgot|or)\b",
+    re.IGNORECASE,
+)
 _VERBS = re.compile(
     r"(activate|adjust|brighten|bring|change|close|cut|deactivate|dim|disable|enable|fire|flip|get|kill|light|lock"
     r"|lower|make|mow|open|power|put|raise|roll|send|set|shut|start|stop|switch|turn|unlock|vacuum)\b"
@@ -30,8 +35,9 @@ def imperative(sentence: str) -> bool:
 
 def mend(draw: Draw) -> Draw | None:
     """The sentence as people say and read it, or None where they would not say it."""
-    if draw.template.intent == "HassGetState" and _VERBLESS.match(draw.text):
-        return None  # a command, not a question
+    of_state = draw.template.intent == "HassGetState" and any(slot.slot == "state" for slot in draw.slots)
+    if of_state and not _ASKING.search(draw.text):
+        draw = replace(draw, text=f"{draw.text}?")
     slots = []
     for slot in draw.slots:
         words = draw.text[slot.start : slot.end]
