@@ -30,6 +30,7 @@ SENTENCES = {
         "make the living room blue",
         "is the front door locked?",
         "open the garage door",
+        "garage door open?",
         "set the thermostat to 21.5 degrees",
         "whats the temperature in the office",
         "set a timer for ten minutes",

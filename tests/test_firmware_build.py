@@ -243,7 +243,7 @@ SENTENCES = (
     "Schalte das Licht in der Küche ein",
     "\ttabs and\x01controls ",
     "日本語",
-    "?!",
+    "...!",
     "word " * 80,
 )
 INVALID = (b"\xff", b"caf\xc3", b"\xed\xa0\x80", b"\xc0\x80")

@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 
 from train.__main__ import main
 from train.agentlib import best_tags, featurize
+from train.augment import UNKNOWN_MARK, with_question_marks
 from train.encoding import Vocabulary, encode, tags_of
 from train.errors import UserError
 from train.examples import Example, Slot
@@ -167,7 +170,6 @@ def test_spans_survive_their_tags(words: list[str], data: st.DataObject) -> None
     ("text", "words"),
     [
         ("kit\N{SOFT HYPHEN}chen light", ["kit\N{SOFT HYPHEN}chen", "light"]),
-        ("τι ώρα είναι\N{GREEK QUESTION MARK}", ["τι", "ώρα", "είναι"]),
         ("լույս\N{ARMENIAN FULL STOP}", ["լույս"]),
         ("\N{ARABIC LETTER MARK}kitchen\N{ARABIC LETTER MARK}", ["kitchen"]),
         ("10\N{EN DASH}20", ["10", "20"]),
@@ -177,6 +179,23 @@ def test_spans_survive_their_tags(words: list[str], data: st.DataObject) -> None
 )
 def test_punctuation_of_any_script_is_no_word(text: str, words: list[str]) -> None:
     assert [text[token.start : token.end] for token in featurize(text, ROWS, POSITIONS)] == words
+
+
+def test_a_question_mark_of_any_script_is_one_word() -> None:
+    marks = ("?", "\N{FULLWIDTH QUESTION MARK}", "\N{GREEK QUESTION MARK}", "\N{ARABIC QUESTION MARK}")
+    found = [featurize(f"lamp on{mark}", ROWS, POSITIONS) for mark in marks]
+    assert [len(tokens) for tokens in found] == [3] * len(marks)
+    assert len({tokens[-1].pieces for tokens in found}) == 1
+
+
+def test_a_question_mark_is_taught_where_nobody_wrote_one() -> None:
+    examples = [replace(EXAMPLES[2], text=f"{EXAMPLES[2].text} {i}") for i in range(1_000)]
+    taught = with_question_marks(examples, random.Random(1))
+    assert [e.text.removesuffix("?") for e in taught] == [e.text for e in examples]
+    assert [e.slots for e in taught] == [e.slots for e in examples]
+    assert sum(e.text.endswith("?") for e in taught) == pytest.approx(1_000 * UNKNOWN_MARK, abs=25)
+    known = [*examples, Example("is the lamp on?", None)]
+    assert with_question_marks(known, random.Random(1)) == known
 
 
 @pytest.mark.parametrize(
