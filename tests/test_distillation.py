@@ -74,12 +74,12 @@ def test_a_teacher_is_asked_once_for_the_same_labels(tmp_path: Path) -> None:
         teacher: Any = SimpleNamespace(labels=labels, key=key, teacher=SimpleNamespace(cache=tmp_path), label=label)
         return soft_targets(teacher, texts, vocabulary, lambda done, total: None)
 
-    first, again = targets("a", "lamp on", "?", "stop"), targets("a", "lamp on", "?", "stop")
+    first, again = targets("a", "lamp on", "!", "stop"), targets("a", "lamp on", "!", "stop")
     assert asked == [["lamp on", "stop"]]
     assert len(again.data) == 2
     assert np.array_equal(first.classes, again.classes)
     assert np.array_equal(first.tags, again.tags)
     assert np.allclose(first.tags[0, :2].sum(-1), 1, atol=1e-2), "shares of every word's tags"
-    targets("b", "lamp on", "?", "stop")
+    targets("b", "lamp on", "!", "stop")
     targets("a", "lamp on")
     assert len(asked) == 3, "another teacher, other texts"

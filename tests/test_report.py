@@ -262,7 +262,7 @@ def test_slots_and_scores_add_up(metrics: dict[str, Any]) -> None:
 
 
 def test_a_sentence_that_the_firmware_refuses_counts_as_rejected(bundle: Path) -> None:
-    heard = hear(Agent(bundle.read_bytes()), [Example("word " * 60, "HassTurnOn"), Example("?", None)])
+    heard = hear(Agent(bundle.read_bytes()), [Example("word " * 60, "HassTurnOn"), Example("!", None)])
     found = diagnose(heard)
     assert found["firmware"]["errors"] >= 1
     assert found["firmware"]["in_scope"] == {"n": 1, "rejected": 1}

@@ -135,6 +135,7 @@ def test_hard_sentences(bench: Bench) -> None:
         "Schalte das Licht in der Küche ein",
         "日本語",
         "?!",
+        "...",
         "\ttabs and\x01controls ",
         "word " * 80,
         "@1 is no number",
