@@ -30,7 +30,7 @@ SOFT_BATCH = (
 """Words [B, n - 1], a teacher's logits of the classes [B, C] and its marginals of the tags [B, n - 1, T]."""
 
 SHARES = 2
-"""A step's sentences are computed in so many shares side by side: two cores take a third less time, and how many there
+"""A step's sentences are computed in so many shares side by side: two cores take a fifth less time, and how many there
 are makes no difference to the result."""
 
 
