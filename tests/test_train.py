@@ -194,7 +194,7 @@ def test_a_question_mark_is_taught_where_nobody_wrote_one() -> None:
     assert [e.text.removesuffix("?") for e in taught] == [e.text for e in examples]
     assert [e.slots for e in taught] == [e.slots for e in examples]
     assert sum(e.text.endswith("?") for e in taught) == pytest.approx(1_000 * UNKNOWN_MARK, abs=25)
-    known = [*examples, Example("is the lamp on?", None)]
+    known = [*examples, *(3 * [Example("is the lamp on?", None)])]
     assert with_question_marks(known, random.Random(1)) == known
 
 

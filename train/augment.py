@@ -213,9 +213,6 @@ def _courtesies(text: str) -> tuple[Sequence[str], Sequence[str]]:
 OPEN_SLOTS = {"message", "search_query", "conversation_command", "item"}
 """Slots that run on to the end of the sentence: what follows would be part of them."""
 
-UNKNOWN_MARK = 0.05
-"""Share of sentences that get a question mark where it is not known."""
-
 _KEYS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
 _NEIGHBOURS = {
     letter: "".join(
@@ -253,10 +250,16 @@ def typo(example: Example, rng: random.Random) -> Example:
     return edit(example, at, at + 1, rng.choice(_NEIGHBOURS.get(letter, letter)))
 
 
+UNKNOWN_MARK = 0.05
+"""Share of sentences that get a question mark where it is not known ..."""
+KNOWN_MARK = 0.002
+"""... which it is if more than this share of them have one."""
+
+
 def with_question_marks(examples: Sequence[Example], rng: random.Random) -> list[Example]:
-    """The examples, of which a share ends in a question mark where none has any, as a data set of speech has none:
-    so that the mark is known as one that means nothing there."""
-    if any("?" in example.text for example in examples):
+    """The examples, some of which get a question mark if hardly any has one, as in what was spoken:
+    so that it is known as a mark that means nothing there."""
+    if sum("?" in example.text for example in examples) > KNOWN_MARK * len(examples):
         return list(examples)
     return [edit(e, len(e.text), len(e.text), "?") if rng.random() < UNKNOWN_MARK else e for e in examples]
 
