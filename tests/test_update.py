@@ -232,7 +232,7 @@ def damaged(bundle: bytes) -> bytes:
     [
         (lambda b: b[:-5], "bundle"),
         (lambda b: b[:4] + b"\0\0\0\0" + b[8:], "bundle"),
-        (lambda b: sealed(b[:12] + b"\x09" + b[13:]), "bundle"),
+        (lambda b: sealed(b[:12] + b"\xff" + b[13:]), "bundle"),
         (lambda b: b"PK" + b[2:], "bundle"),
         (lambda b: bytes(len(b)), "bundle"),
         (lambda b: b + bytes(500 * 1024), "update"),
@@ -489,11 +489,11 @@ def test_a_refused_file_leaves_the_old_agent(native: Connect, agents: Agents) ->
 
 
 def test_a_bundle_of_another_version_is_not_even_sent(native: Connect, agents: Agents) -> None:
-    other = sealed(agents[1][:12] + (9).to_bytes(2, "little") + agents[1][14:])
+    other = sealed(agents[1][:12] + b"\xff\xff" + agents[1][14:])
     sent: list[int] = []
     with native() as agent:
         with pytest.raises(
-            UserError, match=f"version 9, the firmware on native takes version {agent.info().bundle_version}:"
+            UserError, match=f"version 65535, the firmware on native takes version {agent.info().bundle_version}:"
         ):
             send_update(agent, other, sent.append)
         assert agent.info().crc == bundle_crc(agents[0])
