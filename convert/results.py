@@ -75,7 +75,7 @@ class Results:
     labels_per_intent: int | None
     """``None``: all that there are."""
     sentences: dict[str, int]
-    """Labelled ones of training, unlabelled ones, and those of the parts, by ``train``, ``unlabelled`` …"""
+    """Labelled ones of training, and those of the parts: ``train``, ``valid``, ``test``."""
     positions: int
     """Of the sentence that ``macs`` counts: the median number of words, and one."""
     part: str
