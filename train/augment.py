@@ -61,7 +61,7 @@ def _map(case: Callable[[str], str], text: str) -> str:
     return "".join(new if len(new := case(letter)) == 1 else letter for letter in text)
 
 
-ASKING = {
+_QUESTION_INTENTS = {
     *("HassGetState", "HassGetWeather", "HassGetCurrentTime", "HassGetCurrentDate"),
     *("HassClimateGetTemperature", "HassTimerStatus"),
 }
@@ -74,7 +74,7 @@ def end_mark(example: Example, rng: random.Random) -> Example:
     if re.search(r"[.!?。！？]$", text):
         return example
     question = bool(re.match(r"(?i)(what|which|who|where|when|why|how|is|are|do|does|can|could|will|would)\b", text))
-    question |= example.intent in ASKING
+    question |= example.intent in _QUESTION_INTENTS
     mark = "?" if question else rng.choice("..!")
     if re.search(r"[\u3040-\u30ff\u4e00-\u9fff]$", text):
         mark = {".": "。", "?": "？", "!": "！"}[mark]

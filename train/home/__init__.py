@@ -645,12 +645,13 @@ def _one_label_each(examples: Iterable[Example]) -> list[Example]:
     slots. "Lights off?" is another than "lights off"."""
     votes: dict[tuple[str, bool], Counter[tuple[object, ...]]] = defaultdict(Counter)
     labelled = [((normal(e.text), "?" in e.text), _label(e), e) for e in examples]
-    for text, label, _ in labelled:
-        votes[text][label] += 1
+    for sentence, label, _ in labelled:
+        votes[sentence][label] += 1
     winners = {
-        text: min(count, key=lambda label: (-count[label], len(label), repr(label))) for text, count in votes.items()
+        sentence: min(count, key=lambda label: (-count[label], len(label), repr(label)))
+        for sentence, count in votes.items()
     }
-    return [example for text, label, example in labelled if winners[text] == label]
+    return [example for sentence, label, example in labelled if winners[sentence] == label]
 
 
 def _label(example: Example) -> tuple[object, ...]:
