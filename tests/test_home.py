@@ -252,6 +252,15 @@ def test_a_command_that_is_not_meant_is_none(more_english: home.Generated) -> No
 
 
 @pytest.mark.parametrize(
+    "letters", ["[а-я]{3}", "[\u4e00-\u9fff]{2}", "[\u0620-\u064a]{3}", r"\b(der|meinen|mach|schließe)\b"]
+)
+def test_commands_in_other_languages_are_none(more_english: home.Generated, letters: str) -> None:
+    found = [e for e in more_english.parts["train"] if re.search(letters, e.text.lower())]
+    assert len(found) > 3
+    assert {e.intent for e in found if "search_query" not in {s.slot for s in e.slots}} == {None}
+
+
+@pytest.mark.parametrize(
     ("sentence", "fits"),
     [
         ("turn on the lamp", True),

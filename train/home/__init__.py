@@ -12,7 +12,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from importlib.metadata import version
 from importlib.resources import files
 from typing import Any
@@ -63,6 +63,10 @@ FEW = 20
 """Sentences of an intent; what has fewer in a held-out part cannot be told of."""
 HELD_OUT_TEMPLATES = 0.06
 """Share of templates kept for validation, and again for test."""
+OTHER_LANGUAGES = ("ar", "de", "en", "es", "fr", "it", "nl", "pl", "ru", "sv", "tr", "zh-CN")
+"""Languages whose commands an agent of any other refuses ..."""
+OTHER_LANGUAGE_TEMPLATES = 60
+"""... learned from so many templates of each, if there are."""
 TEMPERATURE = 0.5
 """A class (intent and implied slots) is drawn in proportion to its number of templates to this power."""
 DIGITS = 0.65
@@ -252,7 +256,7 @@ def in_scope_templates(language: str) -> tuple[Template, ...]:
 
 @lru_cache(maxsize=2)
 def out_of_scope_templates(language: str) -> tuple[Template, ...]:
-    """Templates of sentences that are no command, by group ("near_miss", "almost", "other", "impossible")."""
+    """Templates of sentences that are no command, by group: near_miss, almost, other, impossible, language."""
     groups: dict[str, Any] = _document("out_of_scope", language) or {}
     document = {
         "language": language,
@@ -266,7 +270,26 @@ def out_of_scope_templates(language: str) -> tuple[Template, ...]:
     }
     if language == "en":
         document["intents"]["impossible"] = {"data": [{"sentences": list(outside.IMPOSSIBLE)}]}
-    return tuple(replace(template, intent=None, implied=()) for template in parse(document, "out of scope"))
+    templates = parse(document, "out of scope")
+    for other in OTHER_LANGUAGES:
+        if other.split("-")[0] != language.split("-")[0]:
+            templates += _other_language(other)
+    return tuple(replace(template, intent=None, implied=()) for template in templates)
+
+
+@cache
+def _other_language(language: str) -> tuple[Template, ...]:
+    """Some of Home Assistant's templates for a language, of those that have no free text, which would be ours."""
+    document = get_intents(language) or {}
+    for words in document["lists"].values():
+        if "range" in words:
+            words["range"]["words_language"] = language
+    templates = [
+        replace(template, source="other languages", block="out of scope/language/0")
+        for template in parse(document, language)
+        if {node.list_name for node in slot_nodes(template.node) if isinstance(node, Open)} <= {"name", "area", "floor"}
+    ]
+    return tuple(random.Random(language).sample(templates, min(len(templates), OTHER_LANGUAGE_TEMPLATES)))
 
 
 @lru_cache(maxsize=2)
@@ -675,6 +698,7 @@ def _others(
 ) -> list[Example]:
     """``size`` distinct out-of-scope sentences whose normal form is not in ``known``; ``near``: our own near misses."""
     rng = maker.rng
+    words = _vocabulary(commands, maker.lexicon)
     groups: dict[str, list[Template]] = defaultdict(list)
     for template in rejects:
         groups[template.block].append(template)
@@ -683,14 +707,15 @@ def _others(
     in_training = maker.part == "train"
     strangers, near = ([*foreign, *near], []) if in_training else (list(foreign), near)
     rng.shuffle(strangers)
-    weights = {"near_miss": 0.5, "almost": 0.5, "other": 5.0}
+    weights = {"near_miss": 0.5, "almost": 0.5, "other": 5.0, "language": 0.25}
     if in_training:
-        weights = {"near_miss": 3.0, "almost": 3.0, "other": 5.0, "impossible": 0.5}
+        weights = {"near_miss": 3.0, "almost": 3.0, "other": 5.0, "impossible": 0.5, "language": 1.0}
     kinds: list[Callable[[], str | None]] = []
     shares: list[float] = []
     for block, templates in groups.items():
-        kinds.append(partial(_reject, maker, templates))
-        shares.append(weights.get(block.split("/")[1], 0.0))
+        group = block.split("/")[1]
+        kinds.append(partial(_reject, maker, templates, words if group == "language" else frozenset()))
+        shares.append(weights.get(group, 0.0))
     kinds.append(partial(_fragment, maker, commands))
     shares.append(1.0 if in_training else 0.25)
     for texts, share in ((strangers, 14.0 if in_training else 12.0), (near, weights["near_miss"])):
@@ -713,9 +738,22 @@ def _others(
     return list(found.values())
 
 
-def _reject(maker: _Maker, templates: Sequence[Template]) -> str | None:
+def _vocabulary(templates: Iterable[Template], lexicon: Lexicon) -> frozenset[str]:
+    """Every word that a command of these templates may have."""
+    texts = {text for template in templates for text in template.words} | lexicon.texts
+    closed = {n.list_name: n for t in templates for n in slot_nodes(t.node) if isinstance(n, Closed)}
+    texts.update(text for node in closed.values() for words, _ in node.values for text in _texts(words))
+    return frozenset(word for text in texts for word in normal(text).split())
+
+
+def _reject(maker: _Maker, templates: Sequence[Template], words: Container[str]) -> str | None:
+    """A sentence of a template, or None where too little in it is beyond ``words`` to say that nobody commanded it."""
     drawn = maker.plain(maker.rng.choice(templates))
-    return drawn.text if drawn else None
+    if drawn is None:
+        return None
+    said = normal(drawn.text).split()
+    strange = sum(word not in words and not word.isdecimal() for word in said)
+    return drawn.text if strange >= min(2, (len(said) + 1) // 2) else None
 
 
 def _fragment(maker: _Maker, commands: Sequence[Template]) -> str | None:
