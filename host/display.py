@@ -2,16 +2,18 @@
 terminal.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
 from host.boards import BoardChoice
 from host.client import Answer
 from host.errors import AgentError
+from train.command_line import visible
 from train.examples import Example, Slot
 from train.metrics import Metrics, Prediction, confusions, is_exact
 
@@ -19,23 +21,23 @@ _SLOT_STYLES = ("bold cyan", "bold magenta", "bold yellow", "bold green", "bold 
 _CONFUSIONS = 8
 
 
+class _Screen(Console):
+    """Shows the control characters of a text instead of sending them; rich's own are no text."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=visible(segment.text))
+
+
 def open_console(*, record: bool = False) -> Console:
-    """Standard output. Names and sentences come from outside: they appear as they are, none of them is markup."""
-    return Console(soft_wrap=True, highlight=False, markup=False, emoji=False, record=record)
-
-
-_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
-
-
-def visible(text: str) -> str:
-    """What a board sent, its control characters readable: none shall steer the terminal."""
-    return text.translate(_CONTROLS)
+    """Standard output. Names and sentences come from outside: they are no markup and do not steer the terminal."""
+    return _Screen(soft_wrap=True, highlight=False, markup=False, emoji=False, record=record)
 
 
 def outcome_text(prompt: str, outcome: Answer | AgentError) -> Text:
     """The sentence with its slots marked, and a line on what it means."""
     if isinstance(outcome, AgentError):
-        return Text.assemble(prompt, "\n  ", (visible(f"{outcome.code}: {outcome.message}"), "red"))
+        return Text.assemble(prompt, "\n  ", (f"{outcome.code}: {outcome.message}", "red"))
     intent = Text(outcome.intent, "bold green") if outcome.intent else Text("not understood", "bold red")
     if outcome.intent is None and outcome.best:
         intent.append(f" (closest: {outcome.best})", "dim")

@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.text import Text
 
 from host.boards import Board
-from host.display import visible
 from host.errors import NoAnswerError, PortGoneError
 from host.protocol import Damaged, Hello, Note, Reply, decode_line, is_panic
+from train.command_line import visible
 
 # Seconds of silence after which the monitor ends when its input was a file or a pipe that came to its end.
 LAST_WORDS = 2.0

@@ -279,6 +279,24 @@ def test_monitor_shows_the_line_as_it_is() -> None:
         assert run("monitor", "--json", board=fake.path).returncode == 2
 
 
+def test_nothing_from_a_board_steers_the_terminal() -> None:
+    evil = "\x1b[2J\x9b2J"
+    answer = {"intent": evil, "score": 0.9, "slots": [], "implied": {evil: evil}, "us": 10}
+    info = {**INFO, "agent": evil}
+    refused = {"error": evil, "message": evil}
+    with FakeAgent(replies={"say hello": answer, "/info": info, "/selftest": refused}) as fake:
+        ways = [
+            run("ask", "say hello", board=fake.path),
+            run("info", board=fake.path),
+            run("selftest", board=fake.path),
+        ]
+    for done in ways:
+        shown = done.stdout + done.stderr
+        assert "\\x1b[2J\\x9b2J" in shown
+        assert "\x1b" not in shown
+        assert "\x9b" not in shown
+
+
 def test_names_are_no_markup(tmp_path: Path) -> None:
     name = "[/x] [bold]:smile:"
     path = write_examples(tmp_path, [{"text": "say hello", "intent": name}])

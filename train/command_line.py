@@ -16,6 +16,14 @@ MOST = 10**9
 """The largest number that an option takes."""
 
 
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
+
+
+def visible(text: str) -> str:
+    """What came from outside, its control characters readable: none shall steer the terminal."""
+    return text.translate(_CONTROLS)
+
+
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
     """Adds its default to the help of every option that has one."""
 
@@ -25,7 +33,7 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
 
 def print_error(error: ReportedError) -> None:
     """Prints an error as every command does."""
-    print(f"error: {error}", file=sys.stderr)
+    print(visible(f"error: {error}"), file=sys.stderr)
 
 
 def reporting(*, interrupted: str = "") -> Callable[[Callable[P, int]], Callable[P, int]]:
