@@ -22,7 +22,11 @@ _CONFUSIONS = 8
 
 
 class _Screen(Console):
-    """Shows the control characters of a text instead of sending them; rich's own are no text."""
+    """Shows the control characters of a text instead of sending them; rich's own are no text. Those of strings are
+    replaced before tables are laid out."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(visible(text), **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
         for segment in super().render(renderable, options):
@@ -63,8 +67,9 @@ def _marked(prompt: str, answer: Answer) -> Text:
 def record_table(record: dict[str, Any]) -> Table:
     """Names and values below each other."""
     table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim")
     for name, value in record.items():
-        table.add_row(Text(name, "dim"), str(value))
+        table.add_row(name, str(value))
     return table
 
 
