@@ -747,7 +747,7 @@ def _vocabulary(templates: Iterable[Template], lexicon: Lexicon) -> frozenset[st
 
 
 def _reject(maker: _Maker, templates: Sequence[Template], words: Container[str]) -> str | None:
-    """A sentence of a template, or None where too little in it is beyond ``words`` to say that nobody commanded it."""
+    """A sentence of a template; None where fewer than two of its words, and than half of them, are not in ``words``."""
     drawn = maker.plain(maker.rng.choice(templates))
     if drawn is None:
         return None
