@@ -391,9 +391,14 @@ def _values_of(node: Closed, part: Part) -> tuple[tuple[Node, Value | None], ...
 
 def _held_out_values(templates: Iterable[Template], part: Part, lists: Container[str]) -> set[str]:
     """The texts in some lists of templates that only validation or test has."""
-    nodes = {n.list_name: n for t in templates for n in slot_nodes(t.node) if isinstance(n, Closed)}
-    cut = [kept for name, n in nodes.items() if name in lists and (kept := _values_of(n, part)) != n.values]
+    nodes = _closed_lists(templates).items()
+    cut = [kept for name, node in nodes if name in lists and (kept := _values_of(node, part)) != node.values]
     return {text for values in cut for words, _ in values for text in _texts(words)}
+
+
+def _closed_lists(templates: Iterable[Template]) -> dict[str, Closed]:
+    """The lists, by name, that templates take a slot's words from; the last one of a name."""
+    return {n.list_name: n for t in templates for n in slot_nodes(t.node) if isinstance(n, Closed)}
 
 
 def _digest(*words: str) -> bytes:
@@ -741,8 +746,8 @@ def _others(
 def _vocabulary(templates: Iterable[Template], lexicon: Lexicon) -> frozenset[str]:
     """Every word that a command of these templates may have."""
     texts = {text for template in templates for text in template.words} | lexicon.texts
-    closed = {n.list_name: n for t in templates for n in slot_nodes(t.node) if isinstance(n, Closed)}
-    texts.update(text for node in closed.values() for words, _ in node.values for text in _texts(words))
+    lists = _closed_lists(templates).values()
+    texts.update(text for node in lists for words, _ in node.values for text in _texts(words))
     return frozenset(word for text in texts for word in normal(text).split())
 
 
