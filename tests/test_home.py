@@ -13,7 +13,7 @@ from train import augment, home
 from train.errors import UserError
 from train.examples import Example, Slot
 from train.home import lexicon, templates, told
-from train.home.english import imperative, mend
+from train.home.english import gerund, imperative, mend, past
 from train.home.numbers import spoken
 
 
@@ -273,6 +273,21 @@ def test_commands_in_other_languages_are_none(more_english: home.Generated, lett
 )
 def test_what_can_stand_after_do_not(sentence: str, fits: bool) -> None:
     assert imperative(sentence) == fits
+
+
+@pytest.mark.parametrize(
+    ("command", "doing", "done"),
+    [
+        ("turn the fan off", "turning the fan off", "turned the fan off"),
+        ("close the gate", "closing the gate", "closed the gate"),
+        ("shut the stop valve", "shutting the stop valve", "shut the stop valve"),
+        ("dim the hall", "dimming the hall", "dimmed the hall"),
+        ("light the set", "lighting the set", "lit the set"),
+        ("mow the lawn", "mowing the lawn", "mowed the lawn"),
+    ],
+)
+def test_a_command_in_other_forms(command: str, doing: str, done: str) -> None:
+    assert (gerund(command), past(command)) == (doing, done)
 
 
 @pytest.mark.parametrize(

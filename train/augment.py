@@ -66,6 +66,11 @@ _QUESTION_INTENTS = {
     *("HassClimateGetTemperature", "HassTimerStatus"),
 }
 """Intents that ask, in whatever words."""
+_OPEN_QUESTION = re.compile(r"(what|which|who|where|how)\b", re.IGNORECASE)
+_YES_NO_QUESTION = re.compile(r"(is|are)\b", re.IGNORECASE)
+_ASKS = re.compile(
+    rf"{_OPEN_QUESTION.pattern}|{_YES_NO_QUESTION.pattern}|(when|why|do|does|can|could|will|would)\b", re.IGNORECASE
+)
 
 
 def end_mark(example: Example, rng: random.Random) -> Example:
@@ -73,9 +78,7 @@ def end_mark(example: Example, rng: random.Random) -> Example:
     text = example.text
     if re.search(r"[.!?。！？]$", text):
         return example
-    question = bool(re.match(r"(?i)(what|which|who|where|when|why|how|is|are|do|does|can|could|will|would)\b", text))
-    question |= example.intent in _QUESTION_INTENTS
-    mark = "?" if question else rng.choice("..!")
+    mark = "?" if _ASKS.match(text) or example.intent in _QUESTION_INTENTS else rng.choice("..!")
     if re.search(r"[\u3040-\u30ff\u4e00-\u9fff]$", text):
         mark = {".": "。", "?": "？", "!": "！"}[mark]
     return edit(example, len(text), len(text), mark)
@@ -173,8 +176,6 @@ _SUFFIXES = (
 _QUESTION_PREFIXES = ("hey", "ok", "so", "hi", "computer", "please")
 _ASKING = ("please tell me", "can you tell me", "could you tell me", "tell me")
 _QUESTION_SUFFIXES = ("please", "now", "right now", "thanks", "at the moment", "currently")
-_OPEN_QUESTION = re.compile(r"(?i)(what|which|who|where|how)\b")
-_YES_NO_QUESTION = re.compile(r"(?i)(is|are)\b")
 _COMMAND = re.compile(
     r"(?i)(turn|switch|set|open|close|lock|unlock|start|stop|dim|make|change|pause|play|add|put|remove|cancel"
     r"|increase|decrease|lower|raise|shut|activate|deactivate|vacuum|clean|resume|mute|unmute|skip|broadcast"

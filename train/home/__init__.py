@@ -531,8 +531,8 @@ class _Maker:
         """Words for an open slot or a number."""
         if isinstance(node, Range):
             return self._number(node, rng)
-        if node.list_name == "command":
-            return next(self.inner), None
+        if node.list_name in english.COMMAND_FORMS:
+            return english.COMMAND_FORMS[node.list_name](next(self.inner)), None
         if node.list_name == "name":
             traits = self.traits.get(id(template))
             if traits is None:
@@ -714,7 +714,7 @@ def _others(
     rng.shuffle(strangers)
     weights = {"near_miss": 0.5, "almost": 0.5, "other": 5.0, "language": 0.25}
     if in_training:
-        weights = {"near_miss": 3.0, "almost": 3.0, "other": 5.0, "impossible": 0.5, "language": 1.0}
+        weights = {"near_miss": 3.0, "almost": 3.5, "other": 5.0, "impossible": 0.5, "language": 1.0}
     kinds: list[Callable[[], str | None]] = []
     shares: list[float] = []
     for block, templates in groups.items():

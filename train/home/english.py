@@ -8,6 +8,7 @@ leave out their verb; "all lights off?" does.
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 
 from train.home.templates import Draw
@@ -25,6 +26,32 @@ _VERBS = re.compile(
     r"|lower|make|mow|open|power|put|raise|roll|send|set|shut|start|stop|switch|turn|unlock|vacuum)\b"
 )
 _BARE_PLACES = ("home", "away", "upstairs", "downstairs")
+
+
+_DOUBLED = {"cut", "dim", "flip", "get", "put", "set", "shut", "stop"}
+_IRREGULAR = {
+    **{verb: verb for verb in ("cut", "put", "set", "shut")},
+    **{"bring": "brought", "get": "got", "light": "lit", "make": "made", "send": "sent"},
+}
+
+
+def gerund(command: str) -> str:
+    """A command as what is being done: "opening the door"."""
+    return _VERBS.sub(lambda verb: f"{_stem(verb[0])}ing", command, count=1)
+
+
+def past(command: str) -> str:
+    """A command as what was done: "opened the door"."""
+    return _VERBS.sub(lambda verb: _IRREGULAR.get(verb[0], f"{_stem(verb[0])}ed"), command, count=1)
+
+
+def _stem(verb: str) -> str:
+    """What "ing" and "ed" are put to."""
+    return verb + verb[-1] if verb in _DOUBLED else verb.removesuffix("e")
+
+
+COMMAND_FORMS: dict[str, Callable[[str], str]] = {"command": str, "commanding": gerund, "commanded": past}
+"""The lists that stand for a command in a template of what is not to be done, and how it stands there."""
 
 
 def imperative(sentence: str) -> bool:
