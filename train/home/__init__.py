@@ -498,8 +498,8 @@ class _Maker:
         """Texts of slots that other parts keep for themselves. Of several words: what one word means, as "jazz", is
         knowledge that training has to give."""
         self.traits: dict[int, tuple[bool, bool, bool]] = {}
-        self.inner: Iterator[str] = iter(())
-        """Commands, without end, for templates that say what is not to be done with one."""
+        self.inner: dict[str, Iterator[str]] = {}
+        """Per list: commands, without end, for templates that say what is not to be done with one."""
 
     def plain(self, template: Template) -> Draw | None:
         """One sentence as the template has it, or None where it came out clumsy."""
@@ -531,8 +531,8 @@ class _Maker:
         """Words for an open slot or a number."""
         if isinstance(node, Range):
             return self._number(node, rng)
-        if node.list_name in english.COMMAND_FORMS:
-            return english.COMMAND_FORMS[node.list_name](next(self.inner)), None
+        if node.list_name in self.inner:
+            return next(self.inner[node.list_name]), None
         if node.list_name == "name":
             traits = self.traits.get(id(template))
             if traits is None:
@@ -586,19 +586,23 @@ def _crowd_part(text: str) -> Part:
     return "train" if _digest(text)[0] % 10 else "valid"
 
 
-def _inner_commands(maker: _Maker, templates: Sequence[Template], ours: Sequence[Example]) -> Iterator[str]:
+def _inner_commands(maker: _Maker, templates: Sequence[Template], ours: Sequence[Example]) -> dict[str, Iterator[str]]:
     """Commands of a part for templates that say what is not to be done with one: by turns ours and the templates'."""
     mine = [e.text for e in ours if e.intent in outside.ACTIONS and _crowd_part(e.text) == maker.part]
-    mine = [text for text in mine if english.imperative(text)]
     acting = [template for template in templates if template.intent in outside.ACTIONS]
-    while True:
-        if mine:
-            yield maker.rng.choice(mine)
-        drawn = maker.plain(maker.rng.choice(acting))
-        if drawn is None or not english.imperative(drawn.text):
-            continue
-        if maker.reserved.isdisjoint(Example(drawn.text, None, drawn.slots).slot_texts):
-            yield drawn.text
+
+    def said(fits: Callable[[str], bool], form: Callable[[str], str]) -> Iterator[str]:
+        fitting = [text for text in mine if fits(text)]
+        while True:
+            if fitting:
+                yield form(maker.rng.choice(fitting))
+            drawn = maker.plain(maker.rng.choice(acting))
+            if drawn is None or not fits(drawn.text):
+                continue
+            if maker.reserved.isdisjoint(Example(drawn.text, None, drawn.slots).slot_texts):
+                yield form(drawn.text)
+
+    return {name: said(fits, form) for name, (fits, form) in english.COMMAND_FORMS.items()}
 
 
 def _people(
@@ -714,7 +718,7 @@ def _others(
     rng.shuffle(strangers)
     weights = {"near_miss": 0.5, "almost": 0.5, "other": 5.0, "language": 0.25}
     if in_training:
-        weights = {"near_miss": 3.0, "almost": 3.5, "other": 5.0, "impossible": 0.5, "language": 1.0}
+        weights = {"near_miss": 3.0, "almost": 4.5, "other": 5.0, "impossible": 0.5, "language": 1.0}
     kinds: list[Callable[[], str | None]] = []
     shares: list[float] = []
     for block, templates in groups.items():

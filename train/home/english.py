@@ -50,14 +50,23 @@ def _stem(verb: str) -> str:
     return verb + verb[-1] if verb in _DOUBLED else verb.removesuffix("e")
 
 
-COMMAND_FORMS: dict[str, Callable[[str], str]] = {"command": str, "commanding": gerund, "commanded": past}
-"""The lists that stand for a command in a template of what is not to be done, and how it stands there."""
+def clause(sentence: str) -> bool:
+    """Whether a sentence is a single clause that another can be put to."""
+    return not re.search(r"[,;:?!]|\b(please|when|if)\b", sentence.lower())
 
 
 def imperative(sentence: str) -> bool:
     """Whether a command can stand after "do not": it begins with a verb and is a single clause."""
-    words = sentence.lower()
-    return bool(_VERBS.match(words)) and not re.search(r"[,;:?!]|\b(please|when|if)\b", words)
+    return bool(_VERBS.match(sentence.lower())) and clause(sentence)
+
+
+COMMAND_FORMS: dict[str, tuple[Callable[[str], bool], Callable[[str], str]]] = {
+    "command": (imperative, str),
+    "commanding": (imperative, gerund),
+    "commanded": (imperative, past),
+    "worded": (clause, str),
+}
+"""The lists that stand for a command in a template of what is not to be done: which fit, and how they stand there."""
 
 
 def mend(draw: Draw) -> Draw | None:
