@@ -99,7 +99,7 @@ class Answer:
     implied: Mapping[str, Scalar]
     """Slots that the intent carries without a word for them."""
     us: int
-    """Microseconds from the parsed request to the answer, measured on the device."""
+    """Microseconds from the end of the request's line to the answer, measured on the device."""
 
     def to_json(self) -> dict[str, Any]:
         """The answer as on the wire, but with offsets in code points and with the text."""

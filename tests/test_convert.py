@@ -176,8 +176,25 @@ def test_an_encoder_that_would_take_too_long_is_refused(content: bytes, monkeypa
             Agent(assemble({}, **{name: bytes(section) for name, section in sections.items()}))
         assert ("contradicts itself" in str(chip.value)) == (layers > 1), layers
         shape = {"classes": header.classes, "tags": header.tags, "positions": 64, "embed": header.embed, "width": width}
-        with pytest.raises(UserError, match="the firmware takes 67,108,864") if layers > 1 else nullcontext():
+        refusal = pytest.raises(UserError, match=f"the firmware takes {limits['UB_MAX_MACS']:,}")
+        with refusal if layers > 1 else nullcontext():
             Shape(**shape, kernel=header.kernel, **sizes)
+
+
+def test_heads_that_are_too_narrow_are_refused(content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    sections = {name: section for name, section in read_sections(content).items() if name != "manifest"}
+    encoder, narrow = bytearray(sections.pop("encoder")), constants()["UB_MIN_HEAD"] - 1
+    monkeypatch.setattr("convert.bundle.encoder_section", lambda _: bytes(encoder))
+    Agent(assemble({}, **sections))
+    header = ffi().new("ub_encoder_header *")
+    ffi().memmove(header, bytes(encoder), ffi().sizeof("ub_encoder_header"))
+    layer = ffi().from_buffer("ub_layer *", memoryview(encoder)[header.layer :], require_writable=True)
+    assert layer.heads * layer.head_width % narrow == 0, "as many channels in other heads"
+    layer.heads, layer.head_width = layer.heads * layer.head_width // narrow, narrow
+    with pytest.raises(UserError, match="contradicts itself"):
+        Agent(assemble({}, **sections))
+    with pytest.raises(UserError, match="head_width is 3: the firmware takes 4 to"):
+        Shape(2, 3, head_width=narrow)
 
 
 def test_a_value_in_the_middle_of_a_character_is_refused(content: bytes) -> None:

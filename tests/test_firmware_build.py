@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from conftest import ROOT, BuildFirmware, run_platformio
 from elftools.elf.elffile import ELFFile
 
 from convert.bundle import read_sections
+from train.agentlib import constants
 
 sys.path.insert(0, str(ROOT / "firmware" / "platforms" / "bare"))
 size_report: Any = importlib.import_module("size_report")
@@ -65,11 +67,18 @@ def test_a_missing_bundle_is_named(tmp_path: Path) -> None:
 
 def test_another_bundle_makes_another_firmware(tmp_path: Path) -> None:
     bundle = tmp_path / "agent.bundle"
-    for content in (b"the first of them", b"the second, longer"):
+    magic, version = constants()["UB_MAGIC"], constants()["UB_VERSION"]
+    for content, warning in (
+        (b"the first of them", "no agent bundle"),
+        (struct.pack("<IIIHH", magic, 0, 16, version - 1, 0), f"version {version - 1}, the firmware's {version}"),
+        (struct.pack("<IIIHH", magic, 0, 16, version, 0) + b"the third of them", ""),
+    ):
         bundle.write_bytes(content)
         done = run_platformio("native", bundle, tmp_path / "build")
         assert done.returncode == 0, done.stdout + done.stderr
         assert content in (tmp_path / "build" / "native" / "program").read_bytes()
+        assert warning in done.stderr
+        assert ("Warning" in done.stderr) == bool(warning)
 
 
 # ---- native ----

@@ -70,6 +70,7 @@ class Shape:
             ("embed", (self.embed,), 2, width),
             ("width", (self.width,), 2, width),
             ("kernel", (self.kernel,), 1, 2 * limits["UB_MAX_POSITIONS"]),
+            ("head_width", (self.head_width,), limits["UB_MIN_HEAD"], width),
             ("heads times head_width", all_heads, 1, width),
             ("hidden", self.hidden, 1, limits["UB_MAX_HIDDEN"]),
             ("the number of layers", (len(self.heads),), 0, limits["UB_MAX_LAYERS"]),

@@ -32,9 +32,10 @@
 #define UB_MAX_CLASSES 512
 #define UB_MAX_TAGS 255 /* 1 + 2 * slots */
 #define UB_MAX_SLOTS 16 /* slots in one answer */
-/* Limits of how long an answer or a self-test may take. */
-#define UB_MAX_MACS 67108864 /* multiply-accumulates of a sentence of full length */
-#define UB_MAX_SEARCH 65536 /* slots times classes, each counted once more for every slot that it needs */
+/* Limits of how long an answer or a self-test may take, which must end before a board's watchdog. */
+#define UB_MAX_MACS 33554432 /* multiply-accumulates of a sentence of full length */
+#define UB_MIN_HEAD 4 /* width of an attention head: softmax costs by the head, not by multiply-accumulates */
+#define UB_MAX_SEARCH 32768 /* slots times classes, each counted once more for every slot that it needs */
 #define UB_MAX_GOLDEN 64
 #define UB_NONE 0xFFFF
 

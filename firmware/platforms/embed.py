@@ -4,7 +4,9 @@ Option custom_bundle: the bundle's path, from the project's root. The environmen
 """
 
 import os
+import re
 import shutil
+import struct
 import sys
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,25 @@ if needed and not bundle.is_file():
         "custom_bundle in platformio.ini or the environment variable UTTERBIT_BUNDLE names another file.\n"
     )
     env.Exit(1)
+
+
+def warn_of_a_stranger() -> None:
+    """Say so if the firmware will refuse the bundle: it is no error, for another agent may come over the line."""
+    layout = Path(env["PROJECT_DIR"], "firmware", "agent", "bundle_format.h").read_text(encoding="utf-8")
+    magic, version = (int(re.search(rf"#define {name} (\w+)", layout)[1], 0) for name in ("UB_MAGIC", "UB_VERSION"))
+    header = bundle.read_bytes()[:16]
+    found = struct.unpack("<IIIHH", header) if len(header) == 16 else (0,)
+    if found[0] != magic:
+        what = "it is no agent bundle"
+    elif found[3] != version:
+        what = f"its format is version {found[3]}, the firmware's {version}; `python -m convert` writes it anew"
+    else:
+        return
+    sys.stderr.write(f"Warning: {bundle}: the firmware will run without an agent: {what}.\n")
+
+
+if needed:
+    warn_of_a_stranger()
 
 
 def embed(env: Any, node: Any) -> Any:

@@ -1,6 +1,6 @@
 /* Counts the instructions of the agent by kind of operation, on QEMU's virt machine, for `make bench`.
  *
- * The linker's --wrap puts the functions below around the agent's, which so run as they are (platformio.ini names them).
+ * The linker's --wrap puts the functions below around the agent's, which so run as they are (convert/bench.py names them).
  * A line of input is a sentence, or '#' and a number of positions, which are filled with random embeddings, about as loud as
  * words, and encoded.
  * Each is answered with one line of every kind and its instructions, behind the session's reply, or the CRC-32 of the
