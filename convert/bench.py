@@ -29,6 +29,7 @@ from rich.progress import track
 from rich.table import Table
 
 from train.agentlib import SOURCES, Agent
+from train.bundle_file import read_bundle, unsigned
 from train.command_line import reporting, whole
 from train.errors import UserError
 from train.examples import read_jsonl, write_atomic
@@ -371,26 +372,27 @@ FILL_MS = (8 + 12 + 4 + 32 * 4) / 80_000
 at 80 MHz, which is what ESP-IDF sets. What the cache itself takes is not in it."""
 
 
-def measure(bundle: Path, console: Console) -> dict[str, Any]:
-    """All figures of a bundle."""
-    content = bundle.read_bytes()
+def measure(content: bytes, name: str, console: Console) -> dict[str, Any]:
+    """All figures of a bundle, which has no signature behind it. name: what the progress calls it."""
     agent = Agent(content)
     flatbuffer = read_sections(content)["flatbuffer"]
     shape = Reference(flatbuffer).shape[1]
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        bundle = folder / "agent.bundle"
+        bundle.write_bytes(content)
         positions = [n for n in POSITIONS if n <= shape]
-        with console.status(f"{bundle.name}: counting on rv32imc"):
+        with console.status(f"{name}: counting on rv32imc"):
             *encoder, path = count_rv32(bundle, [*(f"#{n}" for n in positions), SENTENCE], folder)
         try:
-            with console.status(f"{bundle.name}: counting lines of flash"):
+            with console.status(f"{name}: counting lines of flash"):
                 *flash, path_flash = count_flash(bundle, [*(f"#{n}" for n in positions), SENTENCE], folder)
         except UserError as error:
             console.print(f"lines of flash are not counted: {error}")
             flash, path_flash = [], {}
         x86: dict[str, dict[str, int]] = {}
         for engine in ("utterbit", "tflite-micro"):
-            with console.status(f"{bundle.name}: counting {engine} on x86"):
+            with console.status(f"{name}: counting {engine} on x86"):
                 x86[engine] = {str(n): count_x86(engine, bundle, n, folder) for n in (8, shape)}
     around = sum(count for kind, count in path.items() if kind not in ENCODER) / sum(path.values())
     return {
@@ -512,14 +514,15 @@ def differing(agent: Agent, reference: Reference, embeddings: Iterable[np.ndarra
 
 def prove(bundle: Path, count: int, console: Console) -> bool:
     """Compares all logits on random embeddings and on the validation sentences beside the bundle."""
-    agent = Agent(bundle.read_bytes())
-    reference = Reference(read_sections(bundle.read_bytes())["flatbuffer"])
+    content = unsigned(read_bundle(bundle))
+    agent = Agent(content)
+    reference = Reference(read_sections(content)["flatbuffer"])
     sets: dict[str, tuple[Iterable[np.ndarray], int]] = {
         "random embeddings": (random_embeddings(reference, count), count)
     }
     valid = bundle.parent / "data" / "valid.jsonl"
-    if valid.is_file():
-        sets["validation sentences"] = (valid_embeddings(agent, valid), len(read_jsonl(valid)))
+    if valid.is_file() and (sentences := list(valid_embeddings(agent, valid))):
+        sets["validation sentences"] = (sentences, len(sentences))
     for name, (embeddings, total) in sets.items():
         found = differing(agent, reference, track(embeddings, name, total=total, console=console))
         if found is not None:
@@ -545,18 +548,15 @@ def main(arguments: list[str] | None = None) -> int:
         return 0 if prove(options.bundle, options.count, console) else 1
     from convert.pipeline import refresh_reports  # takes TensorFlow along, and seconds
 
-    with tempfile.TemporaryDirectory() as folder:
-        notes = Path(folder) / "notes.bundle"
-        notes.write_bytes(notes_agent())
-        agents = {
-            options.bundle.parent.name or options.bundle.stem: measure(options.bundle, console),
-            "notes": measure(notes, console),
-        }
+    name = options.bundle.parent.name or options.bundle.stem
+    agents = {
+        name: measure(unsigned(read_bundle(options.bundle)), name, console),
+        "notes": measure(notes_agent(), "notes", console),
+    }
     limits = firmware_limits()
     for name, figures in agents.items():
         show(name, figures, console)
     show_firmware(limits, console)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(options.out, json.dumps({"agents": agents, **limits, "how": HOW}, indent=1) + "\n")
     write_atomic(options.out.with_suffix(".svg"), bench_picture(agents))
     refresh_reports(options.out.parent)

@@ -281,7 +281,7 @@ def read(folder: Path) -> list[Model]:
     """The models that were finished in a folder; none if they were not."""
     try:
         return [Model(**record) for record in json.loads((folder / DONE).read_text())["models"]]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
 
 
@@ -371,8 +371,12 @@ def run(
 @contextlib.contextmanager
 def alone(folder: Path) -> Iterator[bool]:
     """Whether no other process works in a folder; none will as long as the context lasts."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as file:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / "lock").open("w")
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written ({error.strerror}); give --out another folder") from None
+    with lock as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

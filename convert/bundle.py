@@ -14,6 +14,7 @@ import numpy as np
 from convert.fixed_point import add, exponentials, quantize_multiplier, sum_multipliers
 from convert.flatbuffer import Encoder, Layer, Matrix, Sum, pack_nibbles, read_encoder
 from train.agentlib import constants, ffi, number_pattern, phrase_hash
+from train.bundle_file import unsigned
 from train.errors import UserError
 from train.examples import Value
 from train.labels import Implied, Labels
@@ -357,17 +358,13 @@ def locate_sections(bundle: bytes) -> dict[str, slice]:
     Raises:
         UserError: it is no bundle, or a damaged one.
     """
+    bundle = unsigned(bundle)
     head = ffi().sizeof("ub_header")
-    if len(bundle) < head:
-        raise UserError("this is not an agent bundle: it is shorter than a header")
-    header = ffi().from_buffer("ub_header *", bundle[:head])
-    if header.magic != constants()["UB_MAGIC"] or header.length != len(bundle):
-        raise UserError("this is not a whole agent bundle")
-    result = {}
-    for i in range(header.sections):
-        kind, offset, length = struct.unpack_from("<3I", bundle, head + 12 * i)
-        result[SECTION_NAMES[kind - 1]] = slice(offset, offset + length)
-    return result
+    table = bundle[head : head + 12 * ffi().from_buffer("ub_header *", bundle[:head]).sections]
+    places = {kind: slice(offset, offset + length) for kind, offset, length in struct.iter_unpack("<3I", table)}
+    if sorted(places) != list(range(1, len(SECTION_NAMES) + 1)):
+        raise UserError("this bundle's sections are not those that a bundle has; make it anew with `python -m convert`")
+    return {SECTION_NAMES[kind - 1]: place for kind, place in places.items()}
 
 
 def read_sections(bundle: bytes) -> dict[str, bytes]:

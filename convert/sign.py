@@ -10,6 +10,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from train.bundle_file import read_bundle, unsigned
 from train.errors import UserError
 from train.examples import write_atomic
 
@@ -18,11 +19,8 @@ MAGIC = b"UTTSIGN1"
 
 
 def signed(bundle: bytes, key: Ed25519PrivateKey) -> bytes:
-    """The bundle with its signature; one that it has is replaced. Raises UserError if it is no bundle."""
-    length = int.from_bytes(bundle[8:12], "little")
-    if bundle[:4] != b"UTTB" or not 16 <= length <= len(bundle):
-        raise UserError("this is not a whole agent bundle; `python -m convert` makes them")
-    bundle = bundle[:length]
+    """The bundle with its signature; one that it has is replaced. Raises UserError if it is none, or damaged."""
+    bundle = unsigned(bundle)
     return bundle + MAGIC + key.sign(bundle)
 
 
@@ -69,10 +67,6 @@ def main(arguments: list[str]) -> int:
         parser.error("a BUNDLE was expected, or --make-key")
     key = make_key(options.key) if options.make_key else read_key(options.key)
     if options.bundle is not None:
-        try:
-            content = options.bundle.read_bytes()
-        except OSError as error:
-            raise UserError(f"{options.bundle} cannot be read ({error.strerror})") from None
-        write_atomic(options.bundle, signed(content, key))
+        write_atomic(options.bundle, signed(read_bundle(options.bundle), key))
     print(f"public key, for the firmware's build_flags: '-DUB_PUBLIC_KEY=\"{public_digits(key)}\"'")
     return 0

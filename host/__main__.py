@@ -28,7 +28,8 @@ from host.errors import AgentError, NoAnswerError, PortGoneError
 from host.evaluation import outcome_of, predict
 from host.monitor import watch
 from host.protocol import prompt_payload
-from host.update import bundle_crc, read_bundle, send_update
+from host.update import send_update
+from train.bundle_file import bundle_crc, read_bundle
 from train.command_line import MOST, print_error, reporting, whole
 from train.errors import UserError
 from train.examples import Example, example_to_json, read_jsonl, write_atomic
@@ -210,6 +211,7 @@ def bench(args: argparse.Namespace, console: Console) -> int:
 def selftest(args: argparse.Namespace, console: Console) -> int:
     """Let the board compute the golden sentences of its bundle and compare."""
     with connect(args) as agent:
+        agent.info()  # a board that is silent is found by the shorter wait
         try:
             result = agent.selftest()
         except AgentError as error:
@@ -277,7 +279,7 @@ def monitor(args: argparse.Namespace, console: Console) -> int:
     if args.json:
         raise UserError("monitor has no --json; it shows the line as it is")
     with closing(open_board(args.board, baud=args.baud, bundle=args.bundle, flash=args.flash)) as board:
-        watch(board, console)
+        watch(board, console, args.timeout or board.timeout)
     return 0
 
 
@@ -334,7 +336,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--timeout",
         type=_seconds,
         metavar="S",
-        help="seconds to wait for an answer before asking again",
+        help=f"seconds to wait for an answer before asking again; a self-test may take {SELFTEST_FACTOR} times as long",
     )
     common.add_argument("--baud", type=whole(1), default=115200, metavar="N", help="speed of a serial port")
     common.add_argument(

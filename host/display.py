@@ -2,6 +2,8 @@
 terminal.
 """
 
+import os
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -33,9 +35,15 @@ class _Screen(Console):
             yield segment if segment.control else segment._replace(text=visible(segment.text))
 
 
+_PIPED = 1000
+"""Columns where nobody looks: what reads a pipe wants a line in one piece."""
+
+
 def open_console(*, record: bool = False) -> Console:
     """Standard output. Names and sentences come from outside: they are no markup and do not steer the terminal."""
-    return _Screen(soft_wrap=True, highlight=False, markup=False, emoji=False, record=record)
+    piped = not sys.stdout.isatty() and "COLUMNS" not in os.environ
+    width = _PIPED if piped else None
+    return _Screen(width=width, soft_wrap=True, highlight=False, markup=False, emoji=False, record=record)
 
 
 def outcome_text(prompt: str, outcome: Answer | AgentError) -> Text:
@@ -68,6 +76,7 @@ def record_table(record: dict[str, Any]) -> Table:
     """Names and values below each other."""
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim")
+    table.add_column(overflow="fold")
     for name, value in record.items():
         table.add_row(name, str(value))
     return table

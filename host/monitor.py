@@ -13,8 +13,6 @@ from host.errors import NoAnswerError, PortGoneError
 from host.protocol import Damaged, Hello, Note, Reply, decode_line, is_panic
 from train.command_line import visible
 
-# Seconds of silence after which the monitor ends when its input was a file or a pipe that came to its end.
-LAST_WORDS = 2.0
 # Seconds, and bytes, after which a line is shown without its end: at a wrong rate there is none.
 PATIENCE = 0.5
 LONGEST = 4096
@@ -37,16 +35,17 @@ def style_of(line: bytes) -> str:
     return ""
 
 
-def watch(board: Board, console: Console) -> None:
+def watch(board: Board, console: Console, last_words: float) -> None:
     """Show every line that comes and send every line that is typed, until the input ends or the board goes away for
     good.
 
+    last_words: seconds of silence after which it ends when its input was a file or a pipe that came to its end.
     Raises NoAnswerError.
     """
     typing = threading.Thread(target=_send_what_is_typed, args=(board,), daemon=True)
     typing.start()
     rest, heard = b"", time.monotonic()
-    while typing.is_alive() or sys.stdin.isatty() or time.monotonic() - heard < LAST_WORDS:
+    while typing.is_alive() or sys.stdin.isatty() or time.monotonic() - heard < last_words:
         try:
             data = board.read()
         except PortGoneError:

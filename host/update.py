@@ -5,14 +5,11 @@ import time
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from host.client import SELFTEST_FACTOR, Client
 from host.errors import AgentError, NoAnswerError
+from train.bundle_file import bundle_crc, bundle_version
 from train.errors import UserError
-
-MAGIC = b"UTTB"
-HEADER_BYTES = 16
 
 # A chunk's block may have to be erased first, which takes a flash chip up to half a second.
 _FLASH_FACTOR = 2
@@ -32,35 +29,6 @@ class Update:
     seconds: float
 
 
-def read_bundle(path: Path) -> bytes:
-    """The content of a bundle file. Raises UserError if it is none."""
-    try:
-        bundle = path.read_bytes()
-    except OSError as error:
-        raise UserError(
-            f"{path} cannot be read ({error.strerror}); `make agent` makes build/home/agent.bundle"
-        ) from None
-    if bundle[: len(MAGIC)] != MAGIC or not HEADER_BYTES <= _length(bundle) <= len(bundle):
-        raise UserError(f"{path} is not a whole agent bundle; `python -m convert` makes them")
-    if bundle_crc(bundle) != f"{int.from_bytes(bundle[4:8], 'little'):08X}":
-        raise UserError(f"{path} is damaged: its CRC-32 is wrong; make it anew with `python -m convert`")
-    return bundle
-
-
-def _length(bundle: bytes) -> int:
-    """What the header says (firmware/agent/bundle_format.h); a signature may follow."""
-    return int.from_bytes(bundle[8:12], "little")
-
-
-def _version(bundle: bytes) -> int:
-    return int.from_bytes(bundle[12:14], "little")
-
-
-def bundle_crc(bundle: bytes) -> str:
-    """The CRC-32 that the bundle carries and /info gives: of every byte after the field that holds it."""
-    return f"{zlib.crc32(bundle[8 : _length(bundle)]):08X}"
-
-
 def send_update(agent: Client, bundle: bytes, progress: Callable[[int], None] = lambda held: None) -> Update:
     """Send a bundle file and make it the agent that runs. A board that runs it already is left alone.
 
@@ -70,7 +38,7 @@ def send_update(agent: Client, bundle: bytes, progress: Callable[[int], None] = 
     """
     start = time.monotonic()
     info = agent.info()
-    version = _version(bundle)
+    version = bundle_version(bundle)
     if info.bundle_version not in (0, version):
         raise UserError(
             f"the bundle is of version {version}, the firmware on {info.board} takes version {info.bundle_version}: "

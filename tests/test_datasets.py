@@ -319,6 +319,14 @@ def test_a_list_of_a_block_may_hold_anything(tmp_path: Path) -> None:
     assert any(slot.slot == "words" for example in made.train for slot in example.slots)
 
 
+@pytest.mark.parametrize("name", ["command", "worded"])
+def test_lists_of_ours_are_free_for_a_folder(name: str, tmp_path: Path) -> None:
+    block = f'      - sentences: ["do {{{name}}}"]\n        lists: {{{name}: {{wildcard: true}}}}\n'
+    (tmp_path / "brew.yaml").write_text(HASSIL.replace("lists:\n  drink", f"  Do:\n    data:\n{block}lists:\n  drink"))
+    made = get(str(tmp_path), size=300)
+    assert any(slot.slot == name for example in made.train for slot in example.slots)
+
+
 def test_skip_words_of_a_hassil_folder(tmp_path: Path) -> None:
     (tmp_path / "brew.yaml").write_text(HASSIL.replace("language: en", "language: de\nskip_words: [prithee]"))
     assert any("prithee" in example.text for example in get(str(tmp_path), size=300).train)

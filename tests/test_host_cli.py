@@ -252,6 +252,7 @@ def test_info_compares_with_a_bundle(tmp_path: Path) -> None:
         bundle.write_bytes(header(20))
         done = run("info", "--bundle", str(bundle), board=fake.path)
         assert done.returncode == 1
+        assert f"not {bundle} (" in done.stdout, "in one piece, for it goes to a pipe"
         for broken in (b"PK", b"UTTB", b"UTTB" + bytes(12), header(20)[:-1] + b"x"):
             bundle.write_bytes(broken)
             assert run("info", "--bundle", str(bundle), board=fake.path).returncode == 2
@@ -277,6 +278,22 @@ def test_monitor_shows_the_line_as_it_is() -> None:
         assert "\\x1b[2J!{" in run("monitor", board=fake.path, stdin="nonsense\n").stdout, "it steers no terminal"
     with FakeAgent() as fake:
         assert run("monitor", "--json", board=fake.path).returncode == 2
+
+    def late(_: FakeAgent, reply: bytes) -> bytes:
+        time.sleep(1)
+        return reply
+
+    for patience, heard in (("2", True), ("0.3", False)):
+        with FakeAgent(late) as fake:
+            done = run("monitor", "--timeout", patience, board=fake.path, stdin="nonsense\n")
+        assert ('!{"error"' in done.stdout) == heard
+
+
+def test_hardware_tests_of_a_bundle_name_the_board() -> None:
+    command = [sys.executable, "-m", "pytest", "tests/hil", "--bundle", "mine.bundle"]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True)
+    assert done.returncode == 4
+    assert "--bundle needs --board" in done.stderr
 
 
 def test_nothing_from_a_board_steers_the_terminal() -> None:

@@ -19,7 +19,8 @@ from conftest import ROOT
 from host import boards
 from host.client import Client
 from host.errors import AgentError, NoAnswerError
-from host.update import bundle_crc, send_update
+from host.update import send_update
+from train.bundle_file import bundle_crc, read_bundle, unsigned
 from train.errors import UserError
 
 FULL = os.environ.get("UTTERBIT_FULL") == "1"
@@ -383,6 +384,7 @@ def test_firmware_without_a_key_takes_signed_ones_too(device: Device, agents: Ag
 def test_convert_sign(agents: Agents, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("cryptography")
     from convert.__main__ import main
+    from convert.bundle import read_sections
 
     bundle, key = tmp_path / "agent.bundle", tmp_path / "key.pem"
     bundle.write_bytes(agents[0])
@@ -394,6 +396,12 @@ def test_convert_sign(agents: Agents, tmp_path: Path, capsys: pytest.CaptureFixt
     assert main(["sign", "--make-key", "--key", str(key)]) == 2, "a key is never replaced"
     assert main(["sign", str(bundle), "--key", str(key)]) == 0
     assert len(bundle.read_bytes()) == len(agents[0]) + 72
+    assert read_sections(bundle.read_bytes()) == read_sections(agents[0])
+    assert unsigned(read_bundle(bundle)) == agents[0]
+    damaged = tmp_path / "damaged.bundle"
+    damaged.write_bytes(agents[0][:-1] + bytes([agents[0][-1] ^ 1]))
+    assert main(["sign", str(damaged), "--key", str(key)]) == 2
+    assert "is damaged" in capsys.readouterr().err
     assert main(["sign", str(key), "--key", str(key)]) == 2
     assert main(["sign", str(bundle), "--key", str(bundle)]) == 2
 

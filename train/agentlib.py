@@ -71,7 +71,10 @@ def library() -> Any:
     digest = hashlib.sha256(b"".join(f.read_bytes() for f in files)).hexdigest()[:16]
     path = BUILD / f"agent-{digest}.so"
     if not path.exists():
-        BUILD.mkdir(parents=True, exist_ok=True)
+        try:
+            BUILD.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{BUILD.absolute()} cannot be made ({error.strerror}); run it in the project") from None
         partial = path.with_suffix(f".{os.getpid()}")
         sources = [str(f) for f in files if f.suffix == ".c"]
         command = [compiler, "-std=c11", "-O2", "-shared", "-fPIC", "-o", str(partial), *sources]

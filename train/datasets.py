@@ -1,7 +1,7 @@
 """Data sets by name or folder, in one form: labelled sentences in three parts, value tables, where it all
 came from.
 
-Public sets are downloaded from their homes into the cache, each file against its SHA-256; ``data_dir`` takes a
+Public sets are downloaded from their homes into the cache, each file checked (train/public.py); ``data_dir`` takes a
 local copy instead. They are not part of the project: heed their licences.
 
 - ``home``: Home Assistant's commands, generated (train/home; home-assistant-intents, Apache-2.0)

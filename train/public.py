@@ -1,6 +1,7 @@
 """Public data sets: where they are at home, and how their files are read.
 
-Each file is checked against its SHA-256. They are not part of the project: heed their licences.
+Each file is checked against its SHA-256, or that of its first download. They are not part of the project: heed their
+licences.
 """
 
 import csv
@@ -29,7 +30,7 @@ class Public:
     licence: str
     citation: str
     url: str
-    """Of a folder that is pinned to a commit where the home has commits."""
+    """Of a folder; HWU64's, CLINC150's and SLURP's are pinned to a commit."""
     files: tuple[str, ...]
     """Paths below ``url``. Their SHA-256 are in checksums.sha256; that of a file which is not listed there is
     recorded at the first download, beside the cached file, and must be the same ever after (trust on first

@@ -8,6 +8,7 @@ processes as run it, on one machine or on several that share the folder, share t
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import shlex
 from collections.abc import Callable, Sequence
@@ -339,8 +340,10 @@ def picture(found: dict[str, Any], path: Path) -> None:
             axes.axvline(limit * scale, linestyle=":", color="0.4")
         axes.set(xlabel=label)
     panels[0].set(ylabel="intent and all slots right, % of validation")
-    figure.savefig(path, metadata={"Date": None})
+    drawn = io.StringIO()
+    figure.savefig(drawn, format="svg", metadata={"Date": None})
     pyplot.close(figure)
+    write_atomic(path, drawn.getvalue())
 
 
 def search(

@@ -23,8 +23,8 @@ from conftest import ROOT
 from hil.bench import Bench
 from host import boards
 from host.errors import BoardError
-from host.update import bundle_crc
 from train.agentlib import Agent
+from train.bundle_file import bundle_crc, read_bundle, unsigned
 from train.command_line import whole
 from train.errors import UserError
 from train.examples import Example, read_jsonl, write_atomic
@@ -63,7 +63,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--board", help="auto, a serial port, sim or native; default: native and sim, built for the purpose"
     )
-    group.addoption("--baud", type=int, default=115200, help="speed of a serial port; default 115200")
+    group.addoption("--baud", type=whole(1), default=115200, help="speed of a serial port; default 115200")
     group.addoption(
         "--flash",
         nargs="?",
@@ -71,7 +71,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="ENV",
         help="build --bundle's firmware and flash it first; default: c3",
     )
-    group.addoption("--bundle", type=Path, default=DEFAULT_BUNDLE, help="what the board is expected to run")
+    group.addoption("--bundle", type=Path, help="what the board is expected to run; default: what `make agent` made")
     group.addoption("--requests", type=whole(1), help="of the soak; default 10,000, less on sim and without --board")
 
 
@@ -87,6 +87,8 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.xmlpath = str(REPORTS / f"{_file_name(name or 'native and sim')}.xml")
     if name is not None:
         _bundle(config)
+    elif config.getoption("--bundle", None):
+        raise pytest.UsageError("--bundle needs --board, to say which board runs it: native, sim or a serial port")
     if config.getoption("--flash", None):
         _flash(config, name)
 
@@ -109,7 +111,7 @@ def _flash(config: pytest.Config, name: str | None) -> None:
 
 
 def _bundle(config: pytest.Config) -> Path:
-    path: Path = config.getoption("--bundle")
+    path: Path = config.getoption("--bundle") or DEFAULT_BUNDLE
     if not path.is_file():
         raise pytest.UsageError(f"--bundle {path}: no such file; `make agent` makes build/home/agent.bundle")
     return path
@@ -142,16 +144,17 @@ def bench(board_name: str, request: pytest.FixtureRequest, tmp_path_factory: pyt
             requests = 200 if board_name == "sim" else 10_000
         if not asked_for and board_name == "sim" and (reason := boards.sim_missing()):
             pytest.skip(f"sim: {reason}")
-        bench = Bench(
-            board_name,
-            path.read_bytes(),
-            Agent(path.read_bytes()),
-            _examples(folder),
-            config.getoption("--requests", requests) or requests,
-            tmp_path_factory.mktemp("flash") / "flash",
-            config.getoption("--baud", 115200),
-        )
         try:
+            content = read_bundle(path)
+            bench = Bench(
+                board_name,
+                content,
+                Agent(unsigned(content)),
+                _examples(folder),
+                config.getoption("--requests", requests) or requests,
+                tmp_path_factory.mktemp("flash") / "flash",
+                config.getoption("--baud", 115200),
+            )
             bench.connect()
             info = bench.client.info()
         except (BoardError, UserError) as error:

@@ -16,7 +16,8 @@ from host.display import percent
 from host.errors import AgentError, PortGoneError
 from host.evaluation import outcome_of, prediction_of
 from host.protocol import MAX_REPLY_BYTES, MAX_REQUEST_BYTES, VERSION, Decoder, Hello, Reply
-from host.update import bundle_crc, send_update
+from host.update import send_update
+from train.bundle_file import bundle_crc
 from train.metrics import Percentiles, measure
 
 Record = Callable[[str, object], None]

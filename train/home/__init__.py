@@ -531,7 +531,7 @@ class _Maker:
         """Words for an open slot or a number."""
         if isinstance(node, Range):
             return self._number(node, rng)
-        if node.list_name in self.inner:
+        if template.intent is None and node.list_name in self.inner:
             return next(self.inner[node.list_name]), None
         if node.list_name == "name":
             traits = self.traits.get(id(template))

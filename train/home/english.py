@@ -74,7 +74,6 @@ def mend(draw: Draw) -> Draw | None:
     of_state = draw.template.intent == "HassGetState" and any(slot.slot == "state" for slot in draw.slots)
     if of_state and not _ASKING.search(draw.text):
         draw = replace(draw, text=f"{draw.text}?")
-    slots = []
     for slot in draw.slots:
         words = draw.text[slot.start : slot.end]
         before = draw.text[: slot.start].split()
@@ -104,5 +103,4 @@ def mend(draw: Draw) -> Draw | None:
             return None  # "{name} lamp" is the name of a light again
         if slot.slot == "floor" and after[:1] == ["floor"]:
             return None
-        slots.append(slot)
     return draw
