@@ -359,9 +359,10 @@ def locate_sections(bundle: bytes) -> dict[str, slice]:
         UserError: it is no bundle, or a damaged one.
     """
     bundle = unsigned(bundle)
-    head = ffi().sizeof("ub_header")
-    table = bundle[head : head + 12 * ffi().from_buffer("ub_header *", bundle[:head]).sections]
-    places = {kind: slice(offset, offset + length) for kind, offset, length in struct.iter_unpack("<3I", table)}
+    head, entry = ffi().sizeof("ub_header"), struct.Struct("<3I")
+    table = bundle[head : head + entry.size * len(SECTION_NAMES)]
+    whole = len(table) // entry.size * entry.size
+    places = {kind: slice(offset, offset + length) for kind, offset, length in entry.iter_unpack(table[:whole])}
     if sorted(places) != list(range(1, len(SECTION_NAMES) + 1)):
         raise UserError("this bundle's sections are not those that a bundle has; make it anew with `python -m convert`")
     return {SECTION_NAMES[kind - 1]: place for kind, place in places.items()}
