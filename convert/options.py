@@ -12,7 +12,7 @@ class Options:
     most_loss: float = 0.02
     """Refuse an int8 model whose exact match is more than this below the float one's."""
     threshold: float = 0.96
-    """The score that an answer must have. Of people's sentences that are no command, home's agents accept 0.4% to 0.9%,
+    """The score that an answer must have. Of people's sentences that are no command, home's agents accept 0.3% to 1.0%,
     three seeds. For agents before them, one fitted to the 900 such sentences of validation lay between 0.85 and 0.97,
     and accepted 0.5% to 1.2%. Where training had none it is 0: everything is accepted."""
     by_sentence: bool = False
