@@ -32,17 +32,22 @@ def unsigned(content: bytes, name: str = "this") -> bytes:
 
     name: what an error calls it. Raises UserError if it is not whole, or damaged.
     """
-    magic, crc, length = _HEADER.unpack_from(content)[:3] if len(content) >= _HEADER.size else (b"", 0, 0)
-    if magic != _MAGIC or not _HEADER.size <= length <= len(content):
+    whole = content.startswith(_MAGIC) and len(content) >= _HEADER.size
+    if not whole or not _HEADER.size <= _length(content) <= len(content):
         raise UserError(f"{name} is not a whole agent bundle; `python -m convert` makes them")
-    if zlib.crc32(content[_COVERED:length]) != crc:
+    if bundle_crc(content) != f"{_HEADER.unpack_from(content)[1]:08X}":
         raise UserError(f"{name} is damaged: its CRC-32 is wrong; make it anew with `python -m convert`")
-    return content[:length]
+    return content[: _length(content)]
 
 
 def bundle_crc(content: bytes) -> str:
-    """The CRC-32 that a bundle carries and /info gives, of a file's content that :func:`unsigned` takes."""
-    return f"{_HEADER.unpack_from(content)[1]:08X}"
+    """The CRC-32 that a bundle should carry and /info gives, reckoned from the content of its file."""
+    return f"{zlib.crc32(content[_COVERED : _length(content)]):08X}"
+
+
+def _length(content: bytes) -> int:
+    """What the header says; a signature may follow."""
+    return int(_HEADER.unpack_from(content)[2])
 
 
 def bundle_version(content: bytes) -> int:
