@@ -554,8 +554,8 @@ def main(arguments: list[str] | None = None) -> int:
         "notes": measure(notes_agent(), "notes", console),
     }
     limits = firmware_limits()
-    for name, figures in agents.items():
-        show(name, figures, console)
+    for agent, figures in agents.items():
+        show(agent, figures, console)
     show_firmware(limits, console)
     write_atomic(options.out, json.dumps({"agents": agents, **limits, "how": HOW}, indent=1) + "\n")
     write_atomic(options.out.with_suffix(".svg"), bench_picture(agents))

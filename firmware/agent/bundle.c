@@ -184,7 +184,8 @@ static bool layer_holds(const ub_agent *agent, uint32_t offset, uint32_t *macs) 
   memcpy(&layer, section->bytes + offset, sizeof layer);
   const uint32_t sizes[] = {
       [WIDTH] = agent->encoder.width, [HEADS] = (uint32_t)layer.heads * layer.head_width, [HIDDEN] = layer.up.rows};
-  if (layer.head_width < UB_MIN_HEAD || sizes[HEADS] == 0 || sizes[HEADS] > UB_MAX_WIDTH || sizes[HIDDEN] == 0 || sizes[HIDDEN] > UB_MAX_HIDDEN)
+  if (layer.head_width < UB_MIN_HEAD || sizes[HEADS] == 0 || sizes[HEADS] > UB_MAX_WIDTH || sizes[HIDDEN] == 0 ||
+      sizes[HIDDEN] > UB_MAX_HIDDEN)
     return false;
   for (uint32_t i = 0; i < sizeof matrices / sizeof matrices[0]; i++)
     if (!matrix_holds(agent, offset + matrices[i].matrix, sizes[matrices[i].rows], sizes[matrices[i].columns]))
