@@ -39,7 +39,7 @@ UART_CLKDIV = 0x60000014
 
 # What the firmware touches (firmware/boards/c3), of the 40 peripherals that labwired's ESP32-C3 has. Every
 # one costs time with every instruction: 4.5 million instructions a second with all of them, 6.5 with these.
-PERIPHERALS = frozenset({"uart0", "spi0", "rtc_cntl", "timg0", "timg1", "systimer", "system"})
+PERIPHERALS = frozenset({"uart0", "spi0", "rtc_cntl", "timg0", "timg1", "systimer", "system", "usb_device"})
 
 
 def describe_chip(folder: Path) -> Path:

@@ -180,7 +180,7 @@ def test_c3_boots_and_answers(bare_c3: Path) -> None:
     ("symbol", "value", "note"),
     [
         ("_stack_bottom", 0, rb"\n#panic stack\n"),
-        ("board_receive", 0x00000073, rb"\n#panic cause=0000000B epc=42[0-9A-F]{6} tval=00000000\n"),  # ecall
+        ("receive_uart", 0x00000073, rb"\n#panic cause=0000000B epc=42[0-9A-F]{6} tval=00000000\n"),  # ecall
     ],
 )
 def test_c3_says_why_it_resets(bare_c3: Path, symbol: str, value: int, note: bytes) -> None:

@@ -1,4 +1,4 @@
-/* The agent on a board without an SDK: one loop from UART to UART. */
+/* The agent on a board without an SDK: one loop over its serial lines, each with a session of its own. */
 #include "../bundle.h"
 #include "board.h"
 #include "protocol.h"
@@ -11,15 +11,9 @@ int main(void);
 void trap(uint32_t cause, uint32_t epc, uint32_t tval); /* called by start.S */
 
 static ub_arena arena;
-static ub_session session;
 static ub_update update;
-
-static void write(void *context, const uint8_t *bytes, size_t length) {
-  (void)context;
-  for (size_t i = 0; i < length; i++) {
-    board_send(bytes[i]);
-  }
-}
+static ub_board boards[BOARD_MOST_LINES];
+static ub_session sessions[BOARD_MOST_LINES];
 
 static uint32_t stack_used(void *context) {
   (void)context;
@@ -31,16 +25,22 @@ static uint32_t stack_used(void *context) {
 }
 
 static void send_text(const char *text) {
-  while (*text != '\0') {
-    board_send((uint8_t)*text++);
+  size_t length = 0;
+  while (text[length] != '\0') {
+    length++;
+  }
+  for (size_t line = 0; line < board_line_count; line++) {
+    board_lines[line].write(NULL, (const uint8_t *)text, length);
   }
 }
 
 static void send_hex(const char *name, uint32_t number) {
-  send_text(name);
-  for (int shift = 28; shift >= 0; shift -= 4) {
-    board_send((uint8_t)"0123456789ABCDEF"[(number >> shift) & 0xF]);
+  char digits[9] = "";
+  for (int i = 0; i < 8; i++) {
+    digits[i] = "0123456789ABCDEF"[(number >> (28 - 4 * i)) & 0xF];
   }
+  send_text(name);
+  send_text(digits);
 }
 
 void trap(uint32_t cause, uint32_t epc, uint32_t tval) {
@@ -51,21 +51,35 @@ void trap(uint32_t cause, uint32_t epc, uint32_t tval) {
   board_reset();
 }
 
+static void start_line(size_t line, const ub_board *of_board, ub_status opened) {
+  boards[line] = *of_board;
+  boards[line].write = board_lines[line].write;
+  ub_session_start(&sessions[line], &boards[line], update.agent, opened);
+}
+
+static void serve_line(size_t line) {
+  static uint8_t bytes[BOARD_RECEIVE_BYTES];
+  bool lost = false;
+  size_t length = board_lines[line].receive(bytes, &lost);
+  ub_session_feed(&sessions[line], bytes, length);
+  if (lost) {
+    ub_session_lost(&sessions[line]);
+  }
+}
+
 int main(void) {
-  static ub_board board = {.write = write, .stack = stack_used, .update = &update};
+  ub_board board = {.stack = stack_used, .update = &update};
   const ub_storage *storage = board_start(&board, &arena);
   send_text("\n"); /* ends what the boot log or a reset within a reply left on the line */
   const size_t size = (size_t)(ub_bundle_end - ub_bundle);
   const ub_status opened = ub_update_start(&update, storage, ub_bundle, size, &arena);
-  ub_session_start(&session, &board, update.agent, opened);
+  for (size_t line = 0; line < board_line_count; line++) {
+    start_line(line, &board, opened);
+  }
 
   for (;;) {
-    static uint8_t bytes[BOARD_RECEIVE_BYTES];
-    bool lost = false;
-    size_t length = board_receive(bytes, &lost);
-    ub_session_feed(&session, bytes, length);
-    if (lost) {
-      ub_session_lost(&session);
+    for (size_t line = 0; line < board_line_count; line++) {
+      serve_line(line);
     }
     if (_stack_bottom[0] != PAINT) {
       send_text("\n#panic stack\n");

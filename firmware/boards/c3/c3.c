@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "../bare/board.h"
+#include "usb.h"
 
 #define REGISTER(address) (*(volatile uint32_t *)(uintptr_t)(address))
 #define BIT(n) (1u << (n))
@@ -216,7 +217,7 @@ static void start_uart(void) {
   update_uart();
 }
 
-size_t board_receive(uint8_t bytes[BOARD_RECEIVE_BYTES], bool *lost) {
+static size_t receive_uart(uint8_t bytes[BOARD_RECEIVE_BYTES], bool *lost) {
   if (UART_INT_RAW & UART_RXFIFO_OVF) {
     /* As ESP-IDF does: what an overflown FIFO holds is thrown away. */
     UART_CONF0 |= UART_RXFIFO_RST;
@@ -237,11 +238,32 @@ size_t board_receive(uint8_t bytes[BOARD_RECEIVE_BYTES], bool *lost) {
   return length;
 }
 
-void board_send(uint8_t byte) {
-  while ((UART_STATUS >> 16 & 0x3FF) >= UART_FIFO_BYTES - 2) { /* ends, or the watchdog does */
+static void write_uart(void *context, const uint8_t *bytes, size_t length) {
+  (void)context;
+  for (size_t i = 0; i < length; i++) {
+    while ((UART_STATUS >> 16 & 0x3FF) >= UART_FIFO_BYTES - 2) { /* ends, or the watchdog does */
+    }
+    UART_FIFO = bytes[i];
   }
-  UART_FIFO = byte;
 }
+
+/* ---- The chip's own USB port ---- */
+
+static size_t receive_usb(uint8_t bytes[BOARD_RECEIVE_BYTES], bool *lost) {
+  (void)lost; /* none is: the host waits */
+  return usb_receive(bytes, BOARD_RECEIVE_BYTES);
+}
+
+static void write_usb(void *context, const uint8_t *bytes, size_t length) {
+  (void)context;
+  usb_write(bytes, length, microseconds);
+}
+
+const board_line board_lines[] = {
+    {.receive = receive_uart, .write = write_uart},
+    {.receive = receive_usb, .write = write_usb},
+};
+const size_t board_line_count = sizeof board_lines / sizeof *board_lines;
 
 void board_reset(void) {
   extern void _start(void);

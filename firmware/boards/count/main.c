@@ -93,9 +93,9 @@ static ub_agent agent;
 static ub_session session;
 static ub_board board;
 
-static void send(const char *text) {
-  while (*text != '\0') board_send((uint8_t)*text++);
-}
+static void send_bytes(const uint8_t *bytes, size_t length) { board_lines[0].write(NULL, bytes, length); }
+
+static void send(const char *text) { send_bytes((const uint8_t *)text, strlen(text)); }
 
 static void send_number(uint32_t number) {
   char digits[11] = {0};
@@ -149,7 +149,7 @@ static void answer(const uint8_t *line, size_t length) {
     send_number(ub_crc32(classes, (const uint8_t *)logits.tags, (positions - 1) * (size_t)agent.encoder.tags));
     send("\n");
   }
-  for (size_t i = 0; i < reply_length; i++) board_send(reply[i]);
+  send_bytes(reply, reply_length);
   send("#count");
   for (uint32_t i = 0; i < KINDS; i++) {
     send(" ");
@@ -165,13 +165,13 @@ int main(void) {
   board.write = keep;
   const ub_status opened = ub_open(&agent, ub_bundle, (size_t)(ub_bundle_end - ub_bundle), &arena);
   ub_session_start(&session, &board, opened == UB_OK ? &agent : NULL, opened);
-  for (size_t i = 0; i < reply_length; i++) board_send(reply[i]);
+  send_bytes(reply, reply_length);
   if (opened != UB_OK) board_reset();
   for (size_t length = 0;;) {
     static uint8_t line[UB_MAX_LINE + 1];
     bool lost = false;
     uint8_t bytes[BOARD_RECEIVE_BYTES];
-    const size_t received = board_receive(bytes, &lost);
+    const size_t received = board_lines[0].receive(bytes, &lost);
     for (size_t i = 0; i < received && length < sizeof line; i++) {
       line[length++] = bytes[i];
       if (bytes[i] != '\n') continue;

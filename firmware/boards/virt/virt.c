@@ -26,7 +26,7 @@ static uint64_t microseconds(void *context) {
   return ((uint64_t)high << 32 | low) / INSTRUCTIONS_PER_MICROSECOND;
 }
 
-size_t board_receive(uint8_t bytes[BOARD_RECEIVE_BYTES], bool *lost) {
+static size_t receive(uint8_t bytes[BOARD_RECEIVE_BYTES], bool *lost) {
   size_t length = 0;
   uint8_t status = UART_LINE_STATUS;
   for (; length < BOARD_RECEIVE_BYTES && (status & UART_RECEIVED); status = UART_LINE_STATUS) {
@@ -37,11 +37,17 @@ size_t board_receive(uint8_t bytes[BOARD_RECEIVE_BYTES], bool *lost) {
   return length;
 }
 
-void board_send(uint8_t byte) {
-  while (!(UART_LINE_STATUS & UART_ROOM)) {
+static void write(void *context, const uint8_t *bytes, size_t length) {
+  (void)context;
+  for (size_t i = 0; i < length; i++) {
+    while (!(UART_LINE_STATUS & UART_ROOM)) {
+    }
+    UART_DATA = bytes[i];
   }
-  UART_DATA = byte;
 }
+
+const board_line board_lines[] = {{.receive = receive, .write = write}};
+const size_t board_line_count = 1;
 
 void board_reset(void) {
   TEST_FINISHER = TEST_RESET;
