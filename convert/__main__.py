@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
 
         return sign.main(arguments[1:])
     options = parser().parse_args(arguments)
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, markup=False)
     with native_silence():
         from convert.pipeline import run
 

@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from train.agentlib import SOURCES, Agent
+from train.agentlib import SOURCES, Agent, c_compiler
 from train.bundle_file import read_bundle, unsigned
 from train.command_line import reporting, whole
 from train.errors import UserError
@@ -51,6 +51,8 @@ with native_silence():
     from convert.report import ENCODER, bench_picture
 
 POSITIONS = (1, 4, 8, 16, 24, 32)
+RANDOM = "random weights"
+"""What :func:`notes_agent` is called."""
 SENTENCE = "turn on the light in the living room"
 """Eight words: the whole path from line to answer."""
 BOARDS = SOURCES.parent / "boards"
@@ -175,7 +177,7 @@ def count_flash(bundle: Path, lines: Sequence[str], folder: Path) -> list[dict[s
     version = subprocess.run([program("qemu-system-riscv32", "qemu-system-misc"), "--version"], capture_output=True)
     major = int(re.search(rb"version (\d+)", version.stdout)[1])  # type: ignore[index]
     plugin, out = folder / "cache.so", folder / "cache.txt"
-    command = ["cc", "-std=c11", "-O2", "-shared", "-fPIC", f"-DUB_PLUGIN_VERSION={1 if major < 9 else 2}"]
+    command = [c_compiler(), "-std=c11", "-O2", "-shared", "-fPIC", f"-DUB_PLUGIN_VERSION={1 if major < 9 else 2}"]
     subprocess.run([*command, "-o", plugin, BOARDS / "count" / "cache.c"], check=True)
     listing = subprocess.run(
         [program("riscv64-unknown-elf-nm", "binutils-riscv64-unknown-elf"), image], capture_output=True, text=True
@@ -223,7 +225,9 @@ def count_x86(engine: str, bundle: Path, positions: int, folder: Path) -> int:
     valgrind = program("valgrind", "valgrind")
     probe, source = folder / "probe.so", folder / "probe.c"
     source.write_text(PROBE)
-    compiled = subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-o", probe, source], capture_output=True, text=True)
+    compiled = subprocess.run(
+        [c_compiler(), "-O2", "-shared", "-fPIC", "-o", probe, source], capture_output=True, text=True
+    )
     if compiled.returncode:
         raise UserError("callgrind's header does not compile; apt-get install valgrind gcc")
     out = folder / f"callgrind.{engine}.{positions}"
@@ -393,7 +397,7 @@ def measure(content: bytes, name: str, console: Console) -> dict[str, Any]:
         x86: dict[str, dict[str, int]] = {}
         for engine in ("utterbit", "tflite-micro"):
             with console.status(f"{name}: counting {engine} on x86"):
-                x86[engine] = {str(n): count_x86(engine, bundle, n, folder) for n in (8, shape)}
+                x86[engine] = {str(n): count_x86(engine, bundle, n, folder) for n in sorted({min(8, shape), shape})}
     around = sum(count for kind, count in path.items() if kind not in ENCODER) / sum(path.values())
     return {
         "sha256": hashlib.sha256(content).hexdigest(),
@@ -541,7 +545,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--exact", action="store_true", help="compare values with TFLite Micro's instead (long)")
     parser.add_argument("--count", type=whole(1), default=EXACT, help=f"random inputs of --exact (default: {EXACT:,})")
     options = parser.parse_args(arguments)
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     if not options.bundle.is_file():
         raise UserError(f"{options.bundle}: there is no such bundle; make agent makes build/home/agent.bundle")
     if options.exact:
@@ -550,8 +554,8 @@ def main(arguments: list[str] | None = None) -> int:
 
     name = options.bundle.parent.name or options.bundle.stem
     agents = {
+        RANDOM: measure(notes_agent(), RANDOM, console),
         name: measure(unsigned(read_bundle(options.bundle)), name, console),
-        "notes": measure(notes_agent(), "notes", console),
     }
     limits = firmware_limits()
     for agent, figures in agents.items():

@@ -62,6 +62,8 @@ with native_silence():
 TABLE, PICTURE = "results.md", "results.svg"
 DONE = "model.json"
 """The last file that is written of a finished model."""
+TAUGHT = ("distilled", "pruned")
+"""Steps that need a fine-tuned teacher."""
 FLOAT_BYTES = 4
 WIDTH = 112
 """Columns that the table needs; a narrower terminal wraps it."""
@@ -281,7 +283,7 @@ def read(folder: Path) -> list[Model]:
     """The models that were finished in a folder; none if they were not."""
     try:
         return [Model(**record) for record in json.loads((folder / DONE).read_text())["models"]]
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):  # or another version's
         return []
 
 
@@ -316,7 +318,7 @@ def run(
 
     def folder_of(step: str, seed: int) -> Path:
         settings = json.dumps(plan.settings(step, checkpoint), default=str)
-        key = hashlib.sha256((settings + told + (unlabelled if step in ("distilled", "pruned") else "")).encode())
+        key = hashlib.sha256((settings + told + (unlabelled if step in TAUGHT else "")).encode())
         return out / f"{step}-{seed}-{key.hexdigest()[:8]}"
 
     positions = positions_of([e.text for e in data.test or data.valid])
@@ -339,9 +341,14 @@ def run(
         return results
 
     write()
+    teachers = {seed: folder for step, seed, folder in todo if step == "teacher"}
     waiting = [item for item in todo if not read(item[2])]
     while waiting:
         for step, seed, folder in list(waiting):
+            if step in TAUGHT and seed in teachers:
+                with alone(teachers[seed]) as idle:
+                    if not idle:  # another process fine-tunes it; this one would do so once more
+                        continue
             with alone(folder) as mine:
                 if not mine:
                     continue
@@ -450,8 +457,8 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns its exit status."""
     options = parser().parse_args(arguments)
-    console = Console(highlight=False, soft_wrap=True)
-    show(_run(options, console), Console(width=max(console.width, WIDTH)))
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+    show(_run(options, console), Console(width=max(console.width, WIDTH), markup=False))
     return 0
 
 

@@ -17,7 +17,7 @@ from train.agentlib import constants, ffi, number_pattern, phrase_hash
 from train.bundle_file import unsigned
 from train.errors import UserError
 from train.examples import Value
-from train.labels import Implied, Labels
+from train.labels import Labels, implied_json
 
 ALIGNMENT = 16
 
@@ -65,10 +65,6 @@ class Calibration:
     """How much a class's likeliest tags count beside its own logit, 0 … 1."""
 
 
-def _implied_json(implied: Implied) -> str:
-    return json.dumps(dict(implied), separators=(",", ":"), ensure_ascii=False) if implied else ""
-
-
 def labels_section(
     labels: Labels, numeric_slots: Sequence[str], scales: tuple[float, float], calibration: Calibration
 ) -> bytes:
@@ -87,7 +83,7 @@ def labels_section(
         tag_weight=min(0xFFFF, round(calibration.tag_weight * tag_scale / class_scale * 256)),
         intent_names=section.strings(labels.intents),
         slot_names=section.strings(labels.slots),
-        implied=section.strings([_implied_json(i) for _, i in labels.classes]),
+        implied=section.strings([implied_json(i) for _, i in labels.classes]),
         class_intent=section.array([none if i is None else i for i, _ in labels.classes], "<u2"),
         slot_masks=section.place(b"".join(labels.masks)),
         numeric_mask=section.place(labels.bits(i for i, slot in enumerate(labels.slots) if slot in numeric_slots)),

@@ -154,7 +154,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m convert.costs", description="Fits what train/cost.py predicts.")
     parser.add_argument("--out", type=Path, default=COSTS, help="file for the coefficients")
     options = parser.parse_args(arguments)
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     with tempfile.TemporaryDirectory() as name:
         measured = [measure(sizes, Path(name)) for sizes in track(SHAPES, "measuring", console=console)]
     unseen: dict[str, float] = {}

@@ -70,9 +70,9 @@ def run(folder: Path, options: Options, console: Console) -> dict[str, Any]:
         name = re.sub("[^A-Za-z0-9._-]+", "_", f"{record['data']}-{record['language']}")[:32]
     elif not re.fullmatch("[A-Za-z0-9._-]{1,32}", name):
         raise UserError(f"--name {name!r}: an agent's name has 1 to 32 of the characters A-Z a-z 0-9 . _ -")
-    if not (folder / pipeline.DATA).is_dir():
-        raise UserError(f"{folder / pipeline.DATA} is missing; train a student first: python -m train --out {folder}")
-    data = datasets.load(str(folder / pipeline.DATA), data_dir=None, cache_dir=folder)
+    if not (folder / datasets.DATA).is_dir():
+        raise UserError(f"{folder / datasets.DATA} is missing; train a student first: python -m train --out {folder}")
+    data = datasets.load(str(folder / datasets.DATA), data_dir=None, cache_dir=folder)
     usable = [
         e
         for e in data.watched

@@ -65,8 +65,9 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     if options.bundle is None and not options.make_key:
         parser.error("a BUNDLE was expected, or --make-key")
+    bundle = read_bundle(options.bundle) if options.bundle is not None else None  # before a key is made
     key = make_key(options.key) if options.make_key else read_key(options.key)
-    if options.bundle is not None:
-        write_atomic(options.bundle, signed(read_bundle(options.bundle), key))
+    if bundle is not None:
+        write_atomic(options.bundle, signed(bundle, key))
     print(f"public key, for the firmware's build_flags: '-DUB_PUBLIC_KEY=\"{public_digits(key)}\"'")
     return 0

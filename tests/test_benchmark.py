@@ -1,8 +1,10 @@
 """The benchmark: what is measured, that it is the same on every way, and that an interrupted one goes on."""
 
+import contextlib
 import io
 import json
 import shutil
+import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -143,7 +145,7 @@ def test_float_logits_are_decoded_as_the_firmware_does(agent_folder: Path, bundl
     decoder = Decoder(
         labels, Calibration(*(metrics[name] for name in ("temperature", "threshold", "others", "tag_weight")))
     )
-    data = datasets.load(str(agent_folder / pipeline.DATA), data_dir=None, cache_dir=agent_folder)
+    data = datasets.load(str(agent_folder / datasets.DATA), data_dir=None, cache_dir=agent_folder)
     examples = data.valid[:400]
     differ = []
     for example, heard in zip(examples, hear(agent, examples), strict=True):
@@ -177,7 +179,7 @@ def test_a_student_is_measured_in_float_and_on_the_firmware(
     agent_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     metrics = json.loads((agent_folder / "metrics.json").read_text())
-    data = datasets.load(str(agent_folder / pipeline.DATA), data_dir=None, cache_dir=agent_folder)
+    data = datasets.load(str(agent_folder / datasets.DATA), data_dir=None, cache_dir=agent_folder)
     data.test = data.test[:200]
     asked: dict[str, Any] = {}
     out = tmp_path / "student"
@@ -269,6 +271,9 @@ def test_an_interrupted_benchmark_goes_on(
     with pytest.raises(KeyboardInterrupt):
         go(plan)
     assert made == [("teacher", 1), ("labels", 1), ("teacher", 2)]
+    (tmp_path / "another version").mkdir()
+    (tmp_path / "another version" / benchmark.DONE).write_text('{"models": [{"size": 3}]}')
+    assert benchmark.read(tmp_path / "another version") == []
     assert len(json.loads((tmp_path / "results.json").read_text())["models"]) == 2
     found = go(plan)
     assert made[3:] == [("teacher", 2), ("labels", 2)]
@@ -299,6 +304,34 @@ def test_a_folder_has_one_process(tmp_path: Path) -> None:
         assert (first, second) == (True, False)
     with benchmark.alone(tmp_path / "x") as again:
         assert again
+
+
+def test_a_teacher_is_not_fine_tuned_by_two(
+    made: list[tuple[str, int]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    examples = [Example("lamp on", "On"), Example("lamp off", "Off")]
+    data = DataSet("x", "en", examples, examples, examples)
+    plan = Plan(PRESETS["quick"], 2, Path("teacher"))
+
+    def go(*steps: str) -> Results:
+        return run(data, plan, seeds=1, steps=steps, part="test", out=tmp_path, console=QUIET)
+
+    go("teacher")
+    (folder,) = tmp_path.glob("teacher-1-*")
+    done = (folder / benchmark.DONE).read_text()
+    (folder / benchmark.DONE).unlink()
+    with contextlib.ExitStack() as other:
+        other.enter_context(benchmark.alone(folder))
+
+        def sleep(_: float) -> None:
+            assert made == [("teacher", 1)], "the student waits for its teacher"
+            (folder / benchmark.DONE).write_text(done)
+            other.close()
+
+        monkeypatch.setattr(time, "sleep", sleep)
+        found = go("teacher", "distilled")
+    assert made == [("teacher", 1), ("distilled", 1)]
+    assert found.rows() == [("teacher", "float"), ("distilled", "int8")]
 
 
 @pytest.mark.parametrize(

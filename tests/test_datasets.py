@@ -172,6 +172,9 @@ def test_text_of_public_sets_is_added_without_labels(tmp_path: Path, monkeypatch
     measured = DataSet("x", "en", own.train, [], [Example("How tall am I?", None)])
     assert with_public_text(measured, tmp_path / "sets", cache_dir=tmp_path, say=said.append).unlabelled == snips
 
+    alone = with_public_text(own, folder, cache_dir=tmp_path, say=said.append)
+    assert alone.unlabelled == ["lamps"], "a folder that --data-dir names is that of the set that is trained on"
+
     said.clear()
     for name, language in (("snips", "en"), ("slurp", "en"), ("x", "de")):
         data = DataSet(name, language, own.train, [], [])
@@ -327,9 +330,47 @@ def test_lists_of_ours_are_free_for_a_folder(name: str, tmp_path: Path) -> None:
     assert any(slot.slot == name for example in made.train for slot in example.slots)
 
 
+def test_numbers_keep_to_their_list(tmp_path: Path) -> None:
+    ranges = {
+        "heat": "from: 50, to: 250, step: 10, type: temperature",
+        "share": "from: 0, to: 100, step: 20, type: percentage",
+        "count": "from: 2, to: 10",
+    }
+    block = "".join(f'      - sentences: ["{name} {{{name}}} [now|please]"]\n' for name in ranges)
+    lists = "".join(f"  {name}: {{range: {{{body}}}}}\n" for name, body in ranges.items())
+    (tmp_path / "oven.yaml").write_text(f"language: en\nintents:\n  Bake:\n    data:\n{block}lists:\n{lists}")
+    slots = [slot for example in get(str(tmp_path), size=1000).train for slot in example.slots]
+    said = {name: [slot.value for slot in slots if slot.slot == name] for name in ranges}
+    assert set(said["heat"]) <= set(range(50, 251, 10))
+    assert said["heat"].count(50) < len(said["heat"]) / 5
+    assert set(said["share"]) == set(range(0, 101, 20))
+    assert set(said["count"]) == set(range(2, 11))
+
+
+def test_nothing_is_put_behind_a_wildcard(tmp_path: Path) -> None:
+    block = '      - sentences: ["note [down] {words}"]\n        lists: {words: {wildcard: true}}\n'
+    (tmp_path / "note.yaml").write_text(f"language: en\nintents:\n  Note:\n    data:\n{block}")
+    notes = [example for example in get(str(tmp_path), size=1000).train if example.intent]
+    assert len(notes) > 300
+    assert all(len(e.text) - e.slots[0].end <= 1 for e in notes), "a full stop at most"
+
+
+def test_true_is_the_word(tmp_path: Path) -> None:
+    document = HASSIL.replace("device: machine", "device: true").replace("out: latte", "out: true")
+    (tmp_path / "brew.yaml").write_text(document)
+    made = get(str(tmp_path), size=300)
+    assert {example.implied for example in made.train if example.intent} == {(("device", "true"),)}
+    assert made.values["drink"] == {"flat white": "true"}
+
+
 def test_skip_words_of_a_hassil_folder(tmp_path: Path) -> None:
     (tmp_path / "brew.yaml").write_text(HASSIL.replace("language: en", "language: de\nskip_words: [prithee]"))
     assert any("prithee" in example.text for example in get(str(tmp_path), size=300).train)
+
+
+def test_numbers_that_no_rule_says_are_in_digits(tmp_path: Path) -> None:
+    (tmp_path / "brew.yaml").write_text(HASSIL.replace("to: 5", f"to: {10**20}"))
+    assert get(str(tmp_path), size=50).numeric_slots == ["amount"]
 
 
 def test_one_language_a_folder(tmp_path: Path) -> None:
@@ -398,6 +439,32 @@ def test_rasa_file(tmp_path: Path) -> None:
     assert get(str(tmp_path)).train == made.train
 
 
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [
+        ("30", 30),
+        ("-0.50", -0.5),
+        ("2.0", 2),
+        ("+491701234567", None),
+        ("007", None),
+        ("9" * 16, None),
+        ("9" * 400, None),
+    ],
+)
+def test_what_rasa_writes_as_text_is_a_number_if_nothing_is_lost(
+    value: str, number: float | None, tmp_path: Path
+) -> None:
+    path = tmp_path / "nlu.yml"
+    path.write_text(
+        f'nlu:\n- intent: a\n  examples: |\n    - in [half an hour]{{"entity": "minutes", "value": "{value}"}}\n'
+        f"- synonym: '{value}'\n  examples: |\n    - a while\n"
+    )
+    made = get(str(path))
+    assert made.numeric_slots == ([] if number is None else ["minutes"])
+    meant = value if number is None else number
+    assert made.values["minutes"] == {"half an hour": meant, "a while": meant}
+
+
 @pytest.mark.parametrize("content", [RASA, HASSIL], ids=["Rasa", "hassil"])
 def test_a_folder_of_yaml_has_its_own_name(content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "my.shop set"
@@ -430,6 +497,13 @@ def write(folder: Path, **parts: list[Example]) -> str:
 
 def test_mistakes(tmp_path: Path) -> None:
     good = Example("a", "A")
+    with pytest.raises(UserError, match=r"name 'A\\tB' has a control character"):
+        get(write(tmp_path / "tab", train=[Example("a", "A\tB")]))
+    numbers = [
+        Example(words, "A", (Slot("n", 0, 10, value),)) for words, value in (("twenty-one", 21), ("twenty one", 21.0))
+    ]
+    with pytest.raises(UserError, match="hears both alike"):
+        get(write(tmp_path / "float", train=numbers))
     with pytest.raises(UserError, match="'no such set' is unknown"):
         get("no such set")
     with pytest.raises(UserError, match="training is empty"):
@@ -497,6 +571,7 @@ def test_mistakes(tmp_path: Path) -> None:
         (RASA.replace("- intent: order", "- intent:"), "must be a name, not None"),
         (RASA.replace("    - who", "    who"), "'who are you': each line of examples: must begin with -"),
         ("intents:\n  A:\n    data:\n    - sentences: [5]", '"sentences:" of texts'),
+        (HASSIL + "expansion_rules: {foo: '[a'}", "not hassil's intent format"),
         ("nlu:\n- intent: a\n  examples:\n  - metadata: x", "is empty"),
     ],
 )

@@ -142,6 +142,23 @@ def _check_disjoint(lists: list[lexicon.Weighted]) -> None:
     assert sum(map(len, texts)) == len(set.union(*texts))
 
 
+def test_a_lexicon_lacks_nothing_that_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "lexica").mkdir()
+    (tmp_path / "lexica" / "xx.yaml").write_text("area: [kitchen]\nperson: [anna]\n")
+    monkeypatch.setattr(lexicon, "files", lambda _: tmp_path)
+    with pytest.raises(UserError, match=r"lexica/xx.yaml lacks names, message"):
+        lexicon.load("xx")
+
+
+def test_forms_of_commands_are_english(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    document = {"almost": ["auf keinen fall {command}"]}
+    monkeypatch.setattr(home, "_document", lambda folder, language: document if folder == "out_of_scope" else None)
+    home.out_of_scope_templates.cache_clear()
+    with pytest.raises(UserError, match=r"de.yaml: \{command\} and its forms are for English alone"):
+        home.out_of_scope_templates("de")
+    home.out_of_scope_templates.cache_clear()
+
+
 def test_rare_texts_are_drawn_now_and_then() -> None:
     words = lexicon.Weighted.of((("kitchen", "hall"), ("garage",)), ["snug", "inglenook"])
     rng = random.Random(1)

@@ -16,6 +16,7 @@ from train import datasets
 from train.__main__ import main, parser
 from train.cost import CHIPS, Budget, Pricing
 from train.errors import UserError
+from train.examples import Example
 from train.presets import PRESETS
 from train.search import (
     JOURNAL,
@@ -169,6 +170,9 @@ def test_a_trial_trains_and_prunes(tmp_path: Path) -> None:
     candidate = Candidate({"rows": 128, "embed": 16, "width": 16, "heads": (2,), "hidden": (32,)}, 0.5)
     with pytest.raises(UserError, match="at least 2 epochs"):
         Trainer(data, replace(PLAN, epochs=1), None)
+    commands = [example for example in data.train if example.intent]
+    with pytest.raises(UserError, match="is out of scope, but"):  # not at each trial anew, without end
+        Trainer(replace(data, train=commands, valid=[Example("who are you", None)]), PLAN, None)
     outcome = trainer(candidate)
     assert outcome.shape.weight_bits == PRESETS["default"].shape["weight_bits"]
     whole = trainer.shape(candidate.sizes)

@@ -392,6 +392,31 @@ def test_bad_arguments_are_named(
     assert not (tmp_path / "out").exists()
 
 
+def test_the_data_that_is_read_is_not_written_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mine").mkdir()
+    folder = write_data(tmp_path / "mine" / "data", train=GOOD)
+    for arguments in (["data", "--out", str(folder)], ["--out", str(tmp_path / "mine")]):
+        assert main([*arguments, "--data", str(folder)]) == 2
+        assert "would be written over" in capsys.readouterr().err
+    assert (folder / "train.jsonl").read_text() == GOOD
+
+
+def test_the_language_is_the_datas(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_data(tmp_path / "mine", train=GOOD)
+    (folder / "provenance.json").write_text('{"language": "fr"}')
+    assert main(["data", "--data", str(folder), "--language", "de", "--out", str(tmp_path / "out")]) == 2
+    assert "is in 'fr', not 'de'" in capsys.readouterr().err
+    assert main(["--data", str(folder), "--language", "fr", "--epochs", "2", "--out", str(tmp_path / "out")]) == 0
+    assert "no teacher: MiniLM-L6 knows English, not 'fr'" in capsys.readouterr().out
+
+
+def test_half_a_character_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_data(tmp_path / "mine", train=GOOD)
+    (folder / "provenance.json").write_text('{"provenance": {"by": "\\ud800"}}')
+    assert main(["data", "--data", str(folder), "--out", str(tmp_path / "out")]) == 2
+    assert "is half a character" in capsys.readouterr().err
+
+
 def test_no_traceback_and_no_chatter_on_the_terminal() -> None:
     done = run_module("train", "--data", "homes")
     assert done.returncode == 2
@@ -410,13 +435,17 @@ def test_data_alone(tmp_path: Path) -> None:
 
 def test_the_smallest_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Two steps; and a student goes with the data that it learned from."""
-    folder = write_data(tmp_path / "mine", train=GOOD + 2 * line("dim it", "Dim") + line("dim it", None))
+    long = " ".join(["please"] * 32)
+    torn = 2 * line("type [/b]", "Dim") + line("type [/b]", None) + line(long, None)
+    folder = write_data(tmp_path / "mine", train=GOOD + torn, valid=GOOD)
     out = tmp_path / "out"
     out.mkdir()
     (out / "student.json").write_text("{}")
     assert main(["--data", str(folder), "--out", str(out), "--epochs", "2", "--teacher", "none"]) == 0
     assert json.loads((out / "student.json").read_text())["data"] == "mine"
-    assert "1 sentences to train on, such as 'dim it', have more than one label" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "1 sentences to train on, such as 'type [/b]', have more than one label" in said
+    assert f"1 sentences to train on, such as '{long}', have more than 31 words" in said
 
 
 def test_a_single_sentence_is_of_every_share(tmp_path: Path) -> None:

@@ -390,6 +390,8 @@ def test_convert_sign(agents: Agents, tmp_path: Path, capsys: pytest.CaptureFixt
     bundle.write_bytes(agents[0])
     assert main(["sign", str(bundle), "--key", str(key)]) == 2
     assert "--make-key" in capsys.readouterr().err
+    assert main(["sign", "--make-key", "--key", str(key), str(tmp_path / "nowhere")]) == 2
+    assert not key.exists(), "no key is made for what is not there"
     assert main(["sign", "--make-key", "--key", str(key)]) == 0
     assert "UB_PUBLIC_KEY" in capsys.readouterr().out
     assert key.stat().st_mode & 0o077 == 0

@@ -51,7 +51,8 @@ def parser() -> argparse.ArgumentParser:
         "--teacher",
         default="default",
         metavar="PATH|none",
-        help="pretrained encoder to distil, of BERT's kind and in Hugging Face's layout; the default is MiniLM-L6",
+        help="pretrained encoder to distil, of BERT's kind and in Hugging Face's layout; the default is MiniLM-L6 for "
+        "English, none for other languages",
     )
     top.add_argument(
         "--soft-labels",
@@ -80,7 +81,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns its exit status."""
     options = parser().parse_args(arguments)
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, markup=False)
     name = Path(os.path.abspath(options.data)).name  # "." and ".." have none
     out: Path = options.out or Path("build") / (name if options.language == "en" else f"{name}-{options.language}")
     budget = Budget.parse(options.budget) if options.budget is not None else None
@@ -93,6 +94,9 @@ def main(arguments: list[str] | None = None) -> int:
                 "a search chooses the sizes, and learns no soft labels: leave out --shape and --soft-labels"
             )
         out = options.out or out.with_name(f"{out.name}-search")
+    folder = out if options.what == "data" else out / datasets.DATA
+    if options.what != "search" and folder.exists() and Path(options.data).resolve() == folder.resolve():
+        raise UserError(f"the data that is read from {options.data} would be written over; give another --out")
     preset = PRESETS[options.preset]
     data = datasets.load(
         options.data,
@@ -102,6 +106,8 @@ def main(arguments: list[str] | None = None) -> int:
         size=options.size or preset.size,
         cache_dir=datasets.CACHE,
     )
+    if options.language not in ("en", data.language):
+        raise UserError(f"{options.data} is in {data.language!r}, not {options.language!r}; leave out --language")
     if options.what == "data":
         datasets.save(data, out)
         console.print(f"{len(data.train):,} + {len(data.valid):,} + {len(data.test):,} sentences written to {out}")
@@ -117,7 +123,9 @@ def main(arguments: list[str] | None = None) -> int:
         from train.training import Schedule
 
     if options.teacher == "default":
-        teacher = default_folder() if data.language == "en" else None
+        teacher = default_folder() if data.language.split("-")[0] == "en" else None
+        if not teacher:
+            console.print(f"no teacher: MiniLM-L6 knows English, not {data.language!r}; --teacher PATH names another")
     else:
         teacher = None if options.teacher == "none" else Path(options.teacher)
     if options.soft_labels and not teacher:

@@ -29,7 +29,7 @@ HEADERS = ("agent.h", "kernel.h", "decode.h", "crc.h")
 BUILD = Path("build") / "agentlib"
 
 
-def _compiler() -> str:
+def c_compiler() -> str:
     """The C compiler of the host."""
     for name in (os.environ.get("CC"), "cc", "gcc", "clang"):
         if name and (path := shutil.which(name)):
@@ -50,7 +50,7 @@ def _preprocess(compiler: str, *options: str) -> str:
 @functools.cache
 def constants() -> dict[str, int]:
     """Every numeric #define of the agent's headers, by name."""
-    lines = _preprocess(_compiler(), "-dM")
+    lines = _preprocess(c_compiler(), "-dM")
     found = re.findall(r"^#define (UB_\w+) \(?(0[xX][0-9a-fA-F]+|[\d *]+)\)?$", lines, flags=re.MULTILINE)
     return {name: functools.reduce(lambda a, b: a * b, (int(f, 0) for f in value.split("*"))) for name, value in found}
 
@@ -59,14 +59,14 @@ def constants() -> dict[str, int]:
 def ffi() -> cffi.FFI:
     """The declarations of the agent's headers."""
     interface = cffi.FFI()
-    interface.cdef(re.sub(r"alignas\(\d+\)|static const|static inline [^{]*{[^}]*}", "", _preprocess(_compiler())))
+    interface.cdef(re.sub(r"alignas\(\d+\)|static const|static inline [^{]*{[^}]*}", "", _preprocess(c_compiler())))
     return interface
 
 
 @functools.cache
 def library() -> Any:
     """The agent as a shared library, compiled on first use."""
-    compiler = _compiler()
+    compiler = c_compiler()
     files = sorted([*SOURCES.glob("*.c"), *SOURCES.glob("*.h")])
     digest = hashlib.sha256(b"".join(f.read_bytes() for f in files)).hexdigest()[:16]
     path = BUILD / f"agent-{digest}.so"

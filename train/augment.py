@@ -5,7 +5,7 @@ Every function takes an example and gives a new one with the same label; ``vary`
 
 import random
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, replace
 
 from train.examples import Example
@@ -183,15 +183,17 @@ _COMMAND = re.compile(
 )
 
 
-def polite(example: Example, rng: random.Random, skip_words: Sequence[str], english: bool) -> Example:
+def polite(
+    example: Example, rng: random.Random, skip_words: Sequence[str], english: bool, to_the_end: Container[str]
+) -> Example:
     """Words of courtesy before or after: English ones that fit the sentence, else the language's own skip
     words.
 
-    Words that a wildcard at the edge of the sentence would swallow are not put there.
+    Words that a slot of ``to_the_end`` would swallow are not put there.
     """
     text = example.text
     front = not example.slots or example.slots[0].start > 0
-    back = not example.slots or example.slots[-1].end < len(text) or example.slots[-1].slot not in OPEN_SLOTS
+    back = not example.slots or example.slots[-1].end < len(text) or example.slots[-1].slot not in to_the_end
     prefixes, suffixes = _courtesies(text) if english else (skip_words, skip_words)
     if front and prefixes and (rng.random() < 0.6 or not back):
         return edit(example, 0, 0, f"{rng.choice(prefixes)} ")
@@ -211,8 +213,8 @@ def _courtesies(text: str) -> tuple[Sequence[str], Sequence[str]]:
     return (), ()
 
 
-OPEN_SLOTS = {"message", "search_query", "conversation_command", "item"}
-"""Slots that run on to the end of the sentence: what follows would be part of them."""
+TO_THE_END = frozenset({"message", "search_query", "conversation_command", "item"})
+"""Home Assistant's slots that run on to the end of the sentence: what follows would be part of them."""
 
 _KEYS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
 _NEIGHBOURS = {
@@ -288,10 +290,11 @@ def vary(
     *,
     skip_words: Sequence[str] = (),
     english: bool = True,
+    to_the_end: Container[str] = TO_THE_END,
 ) -> Example:
     """One random variant of an example; most stay lowercase without punctuation, as a transcriber writes."""
     if rng.random() < rates.courtesy:
-        example = polite(example, rng, skip_words, english)
+        example = polite(example, rng, skip_words, english, to_the_end)
     if english and rng.random() < rates.respelling:
         example = respell(example, rng)
     if rng.random() < rates.typo:

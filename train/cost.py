@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from train.agentlib import constants, ffi
 from train.errors import UserError
+from train.labels import Labels, implied_json
 
 if TYPE_CHECKING:
-    from train.labels import Labels
     from train.student import Shape  # it takes TensorFlow along, and seconds
 
 COSTS = Path(__file__).parent / "costs.json"
@@ -41,7 +41,7 @@ class Chip:
 
 
 CHIPS = {"esp32c3": Chip(hz=160e6)}
-"""Those whose instructions are counted; one instruction is taken as one cycle."""
+"""Those whose instructions are counted, one a cycle: what costs.json has is of rv32imc, and holds for no other set."""
 
 Terms = dict[str, float]
 
@@ -163,7 +163,7 @@ def instructions(shape: Shape, positions: int) -> dict[str, float]:
 def label_bytes(labels: Labels, values: dict[str, dict[str, Any]], numeric_slots: list[str]) -> int:
     """Bytes of the sections that depend on the data alone: labels and values."""
     names = [*labels.intents, *labels.slots]
-    implied = [json.dumps(dict(i), separators=(",", ":")) if i else "" for _, i in labels.classes]
+    implied = [implied_json(i) for _, i in labels.classes]
     strings = sum(4 + len(text.encode()) for text in (*names, *implied))
     masks = (2 * len(labels.classes) + 2) * ((len(labels.slots) + 7) // 8) + 2 * len(labels.classes)
     numbers = {phrase: v for slot in numeric_slots for phrase, v in values.get(slot, {}).items()}

@@ -46,7 +46,7 @@ from train.home.outside import PUBLIC_INTENTS
 
 CACHE = Path("build") / "cache"
 """Where downloads, and what a teacher says of words, are kept."""
-PEOPLE, UNLABELLED = "people", "unlabelled.txt"
+DATA, PEOPLE, UNLABELLED = "data", "people", "unlabelled.txt"
 NAMED = ("home", *public.PUBLIC)
 PUBLIC_TEXT = ("snips", "hwu64", "clinc150")
 """Public sets whose sentences can be had without an agreement."""
@@ -54,6 +54,8 @@ SAME_SENTENCES = {"slurp": ("hwu64",), "hwu64": ("slurp",)}
 """Sets that were made of the same sentences."""
 VALID_SHARE = 0.1
 """Share of training that is split off for validation where a set has no such part."""
+MOST_DIGITS = 15
+"""Of a number whose digits a double keeps."""
 
 
 @dataclass
@@ -160,7 +162,8 @@ def with_public_text(
     for name in PUBLIC_TEXT if dataset.language == "en" else ():
         if name not in related:
             try:
-                texts += [example.text for example in _load_public(name, data_dir, 1, cache_dir).train]
+                copy = data_dir and data_dir / name  # data_dir itself may be the folder of the set that is trained on
+                texts += [example.text for example in _load_public(name, copy, 1, cache_dir).train]
                 used.append(f"{name} ({public.PUBLIC[name].licence})")
             except UserError as error:
                 say(f"its text is left out of distillation: {error}")
@@ -190,12 +193,16 @@ def _check(dataset: DataSet) -> None:
         heard: dict[int | None, tuple[str, Value]] = {}
         for words, value in table.items():
             first, meaning = heard.setdefault(phrase_hash(words, 0), (words, value))
-            if meaning != value:
+            if json.dumps(meaning) != json.dumps(value):  # 21 and 21.0 are two answers
                 raise UserError(
                     f"data set {dataset.name}: slot {slot!r}: {first!r} means {meaning!r} and {words!r} {value!r}, "
                     "but the agent hears both alike; give them one value"
                 )
     known = _known(dataset.train)
+    implied = {word for example in dataset.train for pair in example.implied for word in pair}
+    for name in (*(label.split(" ", 1)[1] for label in known), *implied, *dataset.values):
+        if any(character < " " for character in name):
+            raise UserError(f"data set {dataset.name}: name {name!r} has a control character, which no answer can have")
     for part in PARTS[1:] if dataset.name not in public.PUBLIC else ("valid",):
         for example in getattr(dataset, part):
             missing = [label for label in _labels(example) if label not in known]
@@ -296,7 +303,7 @@ def _load_jsonl(folder: Path, language: str, seed: int) -> DataSet:
     if tables.is_file():
         record = read_json(tables)
         values, numeric = record.get("values", {}), record.get("numeric_slots", [])
-        if not _is_tables(values) or not isinstance(numeric, list) or not all(isinstance(n, str) for n in numeric):
+        if not _is_tables(values) or not isinstance(numeric, list) or not all(map(is_text, numeric)):
             raise UserError(f'{tables}: expected {{"numeric_slots": [slot…], "values": {{slot: {{words: value}}}}}}')
         dataset.values, dataset.numeric_slots = values, numeric
     else:
@@ -308,9 +315,13 @@ def _load_jsonl(folder: Path, language: str, seed: int) -> DataSet:
 
 
 def _is_tables(values: object) -> bool:
-    return isinstance(values, dict) and all(
-        isinstance(table, dict) and all(map(is_value, table.values())) and all(map(is_text, table))
-        for table in values.values()
+    return (
+        isinstance(values, dict)
+        and all(
+            isinstance(table, dict) and all(map(is_value, table.values())) and all(map(is_text, table))
+            for table in values.values()
+        )
+        and all(map(is_text, values))
     )
 
 
@@ -398,7 +409,10 @@ def _load_hassil(
                 if merged[key].setdefault(rule, body) != body:
                     raise UserError(f'{file}: "{key}:" has another {rule!r} than another file of {name}')
         _check_lists(document.get("lists"), file)
-        for intent, body in (document.get("intents") or {}).items():
+        intents = document.get("intents") or {}
+        if not isinstance(intents, dict):
+            raise UserError(f'{file}: "intents:" must be a mapping of intents to "data:"')
+        for intent, body in intents.items():
             if not isinstance(body, dict) or not isinstance(body.get("data"), list):
                 raise UserError(f'{file}: intent {intent!r} needs a list "data:" with blocks of "sentences:"')
             if not all(
@@ -408,6 +422,8 @@ def _load_hassil(
                 raise UserError(f'{file}: intent {intent!r}: each block of "data:" needs a list "sentences:" of texts')
             for block in body["data"]:
                 _check_lists(block.get("lists"), file)
+                if isinstance(block.get("slots"), dict):
+                    block["slots"] = {slot: _as_written(value) for slot, value in block["slots"].items()}
             merged["intents"].setdefault(str(intent), {"data": []})["data"] += body["data"]
     merged.setdefault("language", language)
     made = home.generate_from(merged, name, seed, size)
@@ -423,6 +439,11 @@ def _load_hassil(
     )
 
 
+def _as_written(value: Any) -> Any:
+    """A value that the file has for true or false, as the word."""
+    return str(value).lower() if isinstance(value, bool) else value
+
+
 def _check_lists(lists: object, file: Path) -> None:
     """Refuse what hassil takes for no value of a list: numbers, unless they are written as text."""
     for name, body in lists.items() if isinstance(lists, dict) else ():
@@ -430,6 +451,8 @@ def _check_lists(lists: object, file: Path) -> None:
         for value in values if isinstance(values, list) else ():
             if not isinstance(value, str | dict):
                 raise UserError(f'{file}: value {value!r} of list {name!r} must be text: "{value}"')
+            if isinstance(value, dict) and "out" in value:
+                value["out"] = _as_written(value["out"])
 
 
 _OBJECT = r'\{(?:"(?:[^"\\]|\\.)*"|[^"}])*\}'
@@ -477,9 +500,11 @@ def _load_rasa(name: str, documents: Sequence[tuple[Path, dict[str, Any]]], lang
             said[slot.slot].add(words)
     for slot_name, texts in said.items():
         texts.update(str(value).lower() for value in values.get(slot_name, {}).values())
+        meanings = {*values.get(slot_name, {}).values()}
         for words, meant in synonyms.items():
-            if meant.lower() in texts:
-                values.setdefault(slot_name, {}).setdefault(words, meant)
+            number = _number(meant) if slot_name in numeric_slots else None
+            if meant.lower() in texts or number in meanings:
+                values.setdefault(slot_name, {}).setdefault(words, meant if number is None else number)
     train, valid = split_off(examples, seed)
     provenance = {"data": name, "format": "Rasa NLU YAML", "seed": seed}
     return DataSet(name, language, train, valid, [], values=values, numeric_slots=numeric_slots, provenance=provenance)
@@ -487,17 +512,22 @@ def _load_rasa(name: str, documents: Sequence[tuple[Path, dict[str, Any]]], lang
 
 def _with_numbers(examples: Sequence[Example]) -> list[Example]:
     """Values of the slots that have none but numbers, which Rasa writes as text, as numbers."""
-    number = re.compile("|".join(_PLAIN[kind][0] for kind in ("int", "float")))
     told = [(slot.slot, slot.value) for example in examples for slot in example.slots if slot.value is not None]
-    texts = {slot for slot, value in told if isinstance(value, str) and not number.fullmatch(value)}
+    texts = {slot for slot, value in told if isinstance(value, str) and _number(value) is None}
 
     def read(slot: Slot) -> Slot:
-        if not isinstance(slot.value, str) or slot.slot in texts:
-            return slot
-        value = float(slot.value)
-        return replace(slot, value=int(value) if value.is_integer() else value)
+        number = _number(slot.value) if isinstance(slot.value, str) and slot.slot not in texts else None
+        return slot if number is None else replace(slot, value=number)
 
     return [replace(example, slots=tuple(map(read, example.slots))) for example in examples]
+
+
+def _number(text: str) -> int | float | None:
+    """The number that a text is; none where it would lose something, as telephone numbers and identifiers do."""
+    if len(text) > MOST_DIGITS or not re.fullmatch(r"-?(0|[1-9]\d*)(\.\d+)?", text, re.ASCII):
+        return None
+    value = float(text)
+    return int(value) if value.is_integer() else value
 
 
 def _rasa_lines(item: Mapping[str, Any], file: Path) -> list[str]:

@@ -12,3 +12,7 @@ class UserError(ReportedError):
 
     The message names the thing, says what was expected and how to mend it.
     """
+
+
+class OutOfReach(UserError):
+    """No student of this shape can be pruned to the budget."""

@@ -130,8 +130,8 @@ def write_atomic(path: Path, content: str | bytes) -> None:
     What is no file, as a pipe or /dev/stdout, is written to as it is. Raises UserError, which names the file, where
     that fails.
     """
-    data = content.encode() if isinstance(content, str) else content
     try:
+        data = content.encode() if isinstance(content, str) else content
         if path.exists() and not path.is_file():
             path.write_bytes(data)
             return
@@ -146,6 +146,8 @@ def write_atomic(path: Path, content: str | bytes) -> None:
         except BaseException:
             os.unlink(temporary)
             raise
+    except UnicodeEncodeError as error:
+        raise UserError(f"{path}: {error.object[error.start]!r} is half a character, which no file can hold") from None
     except OSError as error:
         raise UserError(
             f"{path} cannot be written: {error.strerror}; name another place, or make this one writable"

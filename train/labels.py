@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -22,6 +23,11 @@ MOST_WITHOUT = 0.01
 hundred sentences to be sure of one."""
 
 Implied = tuple[tuple[str, str], ...]
+
+
+def implied_json(implied: Implied) -> str:
+    """The slots that a class implies as an answer has them; nothing where there are none."""
+    return json.dumps(dict(implied), separators=(",", ":"), ensure_ascii=False) if implied else ""
 
 
 @dataclass(frozen=True)

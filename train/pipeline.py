@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from train import datasets
+from train.agentlib import featurize
 from train.augment import with_question_marks
 from train.cost import CHIPS, Budget, Chip, Pricing, golden_bytes, label_bytes
 from train.datasets import CACHE, DataSet
@@ -34,9 +35,9 @@ from train.student import Shape, Student
 from train.teacher import JointTeacher, Teacher
 from train.training import Epoch, LexicalTargets, Schedule, SoftTargets, train
 
-STUDENT_JSON, STUDENT_NPZ, DATA = "student.json", "student.npz", "data"
+STUDENT_JSON, STUDENT_NPZ = "student.json", "student.npz"
 CHECKPOINT = "checkpoint.npz"
-PACKAGES = ("tensorflow", "keras", "numpy")
+PACKAGES = ("tensorflow", "keras", "numpy", "keras-hub", "tokenizers")
 """Those that decide on the result."""
 
 
@@ -81,6 +82,12 @@ def run(
         f"{data.name}: {len(train_data):,} sentences to train on, {len(valid_data):,} to watch; "
         f"{len(labels.intents)} intents in {sizes.classes} classes, {len(labels.slots)} slots"
     )
+    full = (lessons[i].text for i in np.flatnonzero(train_data.lengths == sizes.positions - 1))
+    if long := [text for text in dict.fromkeys(full) if len(featurize(text, 2, 1)) >= sizes.positions]:
+        console.print(
+            f"{len(long):,} sentences to train on, such as {long[0]!r}, have more than {sizes.positions - 1} words: "
+            "the agent refuses these, and training sees no more of them"
+        )
     texts = Counter(example.text for example in dict.fromkeys(data.train))
     if torn := [text for text, count in texts.items() if count > 1]:
         console.print(f"{len(torn):,} sentences to train on, such as {torn[0]!r}, have more than one label")
@@ -104,7 +111,7 @@ def run(
         _ = pretrained.backbone  # one that cannot be read shall say so before anything is lost
     if (out / STUDENT_JSON).exists():  # what it was trained on is about to go
         (out / STUDENT_JSON).unlink()
-    datasets.save(data, out / DATA)
+    datasets.save(data, out / datasets.DATA)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         lexical, soft = None, None

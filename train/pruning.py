@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from train.cost import Budget, Cost, Pricing, within
 from train.encoding import Encoded
-from train.errors import UserError
+from train.errors import OutOfReach
 from train.learner import Learner, State
 from train.student import Shape, Student
 from train.training import BATCH, path_loss, smoothed_loss
@@ -161,7 +161,7 @@ def choose(shape: Shape, worth: Importance, price: Callable[[Shape], Cost], limi
     what it takes away beyond that counts for nothing.
 
     Raises:
-        UserError: nothing more can go.
+        OutOfReach: nothing more can go.
     """
     kept = Kept.all_of(shape)
     while True:
@@ -177,7 +177,7 @@ def choose(shape: Shape, worth: Importance, price: Callable[[Shape], Cost], limi
             if gain > 0 and (best is None or value / gain < best[0]):
                 best = (value / gain, smaller)
         if best is None:
-            raise UserError(f"no smaller student is within {describe(limits)}")
+            raise OutOfReach(f"no smaller student is within {describe(limits)}")
         kept = best[1]
 
 
@@ -235,7 +235,7 @@ class Pruner:
         plan: how.
 
     Raises:
-        UserError: the budget cannot be reached; says what can.
+        OutOfReach: the budget cannot be reached; says what can.
     """
 
     def __init__(
@@ -257,7 +257,7 @@ class Pruner:
         self.limits = price.limits(replace(budget, bytes=budget.bytes and budget.bytes * (1 - MARGIN)))
         last = price(smallest(shape))
         if not within(last, self.limits):
-            raise UserError(
+            raise OutOfReach(
                 f"the budget of {describe(budget.limits)} cannot be reached by pruning: with these labels, "
                 f"{shape.rows} rows and width {shape.width} the smallest student takes "
                 f"{describe({name: getattr(last, name) for name in self.limits})}; "

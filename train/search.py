@@ -28,7 +28,7 @@ from train.cost import CHIPS, Budget, Cost, Pricing, weight_bytes
 from train.datasets import CACHE, DataSet
 from train.distillation import lexical_targets, lexicon
 from train.encoding import Vocabulary, encode
-from train.errors import UserError
+from train.errors import OutOfReach, UserError
 from train.examples import write_atomic
 from train.labels import Labels
 from train.pipeline import pricing
@@ -127,15 +127,16 @@ class Trainer:
         teacher: folder of the pretrained encoder whose word vectors are learnt beside the labels.
 
     Raises:
-        UserError: there is no time to prune.
+        UserError: there is no time to prune, or the data cannot be learnt from or watched.
     """
 
     def __init__(self, data: DataSet, plan: Plan, teacher: Path | None) -> None:
         self.data, self.plan, self.preset = data, plan, PRESETS[plan.preset]
         self.labels = Labels.of(data.train)
+        self.labels.require(data.valid, f"{data.name}'s valid part")
         self.schedule = Schedule.of(self.preset, plan.epochs, plan.seed)
         self.words = lexicon(Teacher(teacher, CACHE), data, self.preset.distillation) if teacher else None
-        encoded = encode(data.train, self.labels, Vocabulary(64, 32))
+        encoded, _ = (encode(part, self.labels, Vocabulary(64, 32)) for part in (data.train, data.watched))
         self.price = pricing(data, self.labels, encoded, CHIPS[plan.chip])
 
     def shape(self, sizes: dict[str, Any]) -> Shape:
@@ -146,7 +147,7 @@ class Trainer:
         """Trains one.
 
         Raises:
-            UserError: it cannot be pruned to its budget.
+            OutOfReach: it cannot be pruned to its budget.
         """
         shape = self.shape(candidate.sizes)
         vocabulary = Vocabulary(shape.rows, shape.positions)
@@ -243,7 +244,7 @@ def run(
             raise optuna.TrialPruned
         try:
             outcome = attempt(candidate)
-        except UserError as error:
+        except OutOfReach as error:
             raise optuna.TrialPruned from error
         trial.set_user_attr("outcome", json.loads(json.dumps(asdict(outcome))))
         trial.set_user_attr("candidate", json.loads(json.dumps(asdict(candidate))))

@@ -67,6 +67,10 @@ def default_folder() -> Path:
     return Path(spec.submodule_search_locations[0]) / "model"
 
 
+FILES = ("config.json", "model.safetensors", "tokenizer.json")
+"""Of a checkpoint."""
+
+
 class Teacher:
     """A pretrained encoder.
 
@@ -79,7 +83,7 @@ class Teacher:
     """
 
     def __init__(self, folder: Path, cache: Path) -> None:
-        for name in ("config.json", "model.safetensors", "tokenizer.json"):
+        for name in FILES:
             if not (folder / name).is_file():
                 raise UserError(f"{folder / name} is missing; a teacher is a checkpoint in Hugging Face's layout")
         self.folder, self.cache = folder, cache
@@ -100,8 +104,11 @@ class Teacher:
     @cached_property
     def digest(self) -> str:
         """What names this checkpoint in the cache."""
-        with (self.folder / "model.safetensors").open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+        whole = hashlib.sha256()
+        for name in FILES:
+            with (self.folder / name).open("rb") as file:
+                whole.update(hashlib.file_digest(file, "sha256").digest())
+        return whole.hexdigest()[:16]
 
     @cached_property
     def backbone(self) -> Any:

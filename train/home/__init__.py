@@ -131,15 +131,19 @@ def generate_from(document: Mapping[str, Any], name: str, seed: int, size: int |
     templates = parse(document, name)
     if not templates:
         raise UserError(f"{name}: has no sentences; expected intents with data and sentences")
-    known = {"name", *load_lexicon(language)["train"].lists, *(document.get("lists") or ())}
-    known.update(*(block.get("lists") or () for body in document["intents"].values() for block in body["data"]))
+    blocks = [block for body in document["intents"].values() for block in body["data"]]
+    lists = [body for place in (document, *blocks) for body in (place.get("lists") or {}).items()]
+    known = {"name", *load_lexicon(language)["train"].lists, *(name for name, _ in lists)}
     for node in (node for template in templates for node in slot_nodes(template.node) if isinstance(node, Open)):
         if node.list_name not in known:
             raise UserError(
                 f"{name}: list {{{node.list_name}}} is not defined; give it values, a range or wildcard: true in lists:"
             )
     skip_words = [word for word in document.get("skip_words") or () if not is_template(word)]
-    made = _generate(templates, [], language, skip_words, seed, size, (), (), ())
+    wild = {name for name, body in lists if isinstance(body, dict) and body.get("wildcard")}
+    nodes = [node for template in templates for node in slot_nodes(template.node)]
+    to_the_end = {node.slot for node in nodes if isinstance(node, Open) and node.list_name in wild}
+    made = _generate(templates, [], language, skip_words, seed, size, (), (), (), to_the_end=to_the_end)
     for part in HELD_OUT:
         _take_share(made.parts, part, random.Random(f"{seed}/{part}/share"))
     _drop_unknown(made.parts)
@@ -158,6 +162,7 @@ def _generate(
     crowd: Sequence[Example],
     told: Sequence[Example],
     name_lists: Container[str] = (),
+    to_the_end: Container[str] = augment.TO_THE_END,
 ) -> Generated:
     lexica = load_lexicon(language)
     held_out = {
@@ -189,6 +194,7 @@ def _generate(
             advance = partial(progress.advance, progress.add_task(f"{language} {part}", total=total))
             rng = random.Random(f"{seed}/{language}/{part}")
             maker = _Maker(language, lexica[part], values, numeric, skip_words, part, rng, adjacent, reserved[part])
+            maker.to_the_end = to_the_end
             worded = [restrict_lists(template, part, name_lists) for template in by_part[part]]
             maker.inner = _inner_commands(maker, worded, ours)
             people = _people(maker, crowd, ours, round(total * CROWD_SHARE), seen, advance)
@@ -271,6 +277,8 @@ def out_of_scope_templates(language: str) -> tuple[Template, ...]:
     if language == "en":
         document["intents"]["impossible"] = {"data": [{"sentences": list(outside.IMPOSSIBLE)}]}
     templates = parse(document, "out of scope")
+    if language != "en" and any(english.COMMAND_FORMS.keys() & template.lists for template in templates):
+        raise UserError(f"train/home/out_of_scope/{language}.yaml: {{command}} and its forms are for English alone")
     for other in OTHER_LANGUAGES:
         if other.split("-")[0] != language.split("-")[0]:
             templates += _other_language(other)
@@ -498,6 +506,8 @@ class _Maker:
         """Texts of slots that other parts keep for themselves. Of several words: what one word means, as "jazz", is
         knowledge that training has to give."""
         self.traits: dict[int, tuple[bool, bool, bool]] = {}
+        self.to_the_end: Container[str] = augment.TO_THE_END
+        """Slots that end where the sentence does."""
         self.inner: dict[str, Iterator[str]] = {}
         """Per list: commands, without end, for templates that say what is not to be done with one."""
 
@@ -518,7 +528,14 @@ class _Maker:
 
     def vary(self, example: Example) -> Example:
         """The example as someone might type it."""
-        return augment.vary(example, self.rng, self.rates, skip_words=self.skip_words, english=self.language == "en")
+        return augment.vary(
+            example,
+            self.rng,
+            self.rates,
+            skip_words=self.skip_words,
+            english=self.language == "en",
+            to_the_end=self.to_the_end,
+        )
 
     def valued(self, slot: Slot, text: str) -> Slot:
         """The slot with the value that its words have."""
@@ -550,15 +567,18 @@ class _Maker:
 
     def _number(self, node: Range, rng: random.Random) -> tuple[str, Value]:
         spec = node.numbers
+        known = range(spec.start, spec.stop + 1, spec.step)
         number: int | float = rng.randrange(spec.start, spec.stop + 1, spec.step)
         kind = rng.random()
+        usual: int | None = None
         if spec.type is RangeType.PERCENTAGE and kind < 0.75:
-            number = rng.randrange(0, 101, 10 if kind < 0.5 else 5)
+            usual = rng.randrange(0, 101, 10 if kind < 0.5 else 5)
         elif spec.type is RangeType.TEMPERATURE and kind < 0.65:
-            number = rng.randint(15, 28) if kind < 0.45 else rng.randint(60, 80)
+            usual = rng.randint(15, 28) if kind < 0.45 else rng.randint(60, 80)
         elif spec.type is RangeType.NUMBER and spec.step == 1 and kind < 0.5:
-            number = rng.choice((1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 45, 50, 60, 90))
-        number = min(max(number, spec.start), spec.stop)
+            usual = rng.choice((1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 45, 50, 60, 90))
+        if usual is not None and usual in known:
+            number = usual
         if spec.fraction_type is not None and rng.random() < 0.05:
             return str(number + 0.5), number + 0.5
         if spec.words and (not spec.digits or rng.random() >= DIGITS):

@@ -185,6 +185,10 @@ class Lexicon:
         return head
 
 
+NEEDED = ("names", "person", "area", "message")
+"""What no lexicon can be without."""
+
+
 def load(language: str) -> dict[Part, Lexicon]:
     """The lexicon of a language, in its three parts; English where there is none for it.
 
@@ -198,6 +202,8 @@ def load(language: str) -> dict[Part, Lexicon]:
 def _load(file: str) -> dict[Part, Lexicon]:
     text = (files(__package__) / "lexica" / file).read_text(encoding="utf-8")
     document: dict[str, Any] = yaml.safe_load(text)
+    if missing := [key for key in NEEDED if key not in document]:
+        raise UserError(f"train/home/lexica/{file} lacks {', '.join(missing)}")
     names, rare = document.pop("names"), document.pop("rare", {})
     written: dict[str, Groups] = {}
     uncommon: dict[str, Groups] = {}

@@ -3,6 +3,7 @@
 from functools import cache
 
 from hassil.numbers import get_rbnf_engine
+from unicode_rbnf.engine import RbnfError
 
 _UNSPOKEN = ("financial", "verbose", "ordinal", "year")
 """Rule sets that nobody uses for a count in speech."""
@@ -16,7 +17,7 @@ def spoken(number: int | float, language: str) -> tuple[str, ...]:
     """
     try:
         texts = get_rbnf_engine(language).format_number(number).text_by_ruleset
-    except ValueError:
+    except (ValueError, RbnfError):  # no rules for the language, or for so large a number
         return ()
     words: dict[str, None] = {}
     for ruleset in sorted(texts, key=lambda name: (name != "spellout-cardinal", name)):

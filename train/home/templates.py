@@ -159,7 +159,7 @@ def parse(document: Mapping[str, Any], source: str) -> list[Template]:
     """
     try:
         intents = Intents.from_dict(dict(document))
-    except (KeyError, TypeError, ValueError, AttributeError, AssertionError) as error:
+    except Exception as error:  # hassil's errors share no base class
         raise UserError(f"{source}: not hassil's intent format ({type(error).__name__}: {error})") from None
     templates = []
     for intent in intents.intents.values():
@@ -173,7 +173,7 @@ def parse(document: Mapping[str, Any], source: str) -> list[Template]:
             domains = _domains(data.requires_context)
             try:
                 sentences = data.sentences
-            except Exception as error:  # hassil's parse errors share no base class
+            except Exception as error:
                 raise UserError(f"{source}: {intent.name}: {error}") from None
             for sentence in sentences:
                 name = f"{source}: {intent.name}: {sentence.text}"
