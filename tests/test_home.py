@@ -301,6 +301,8 @@ def test_what_can_stand_after_do_not(sentence: str, fits: bool) -> None:
         ("dim the hall", "dimming the hall", "dimmed the hall"),
         ("light the set", "lighting the set", "lit the set"),
         ("mow the lawn", "mowing the lawn", "mowed the lawn"),
+        ("mute the tv", "muting the tv", "muted the tv"),
+        ("skip the song", "skipping the song", "skipped the song"),
     ],
 )
 def test_a_command_in_other_forms(command: str, doing: str, done: str) -> None:

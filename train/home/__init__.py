@@ -738,7 +738,7 @@ def _others(
     rng.shuffle(strangers)
     weights = {"near_miss": 0.5, "almost": 0.5, "other": 5.0, "language": 0.25}
     if in_training:
-        weights = {"near_miss": 3.0, "almost": 4.5, "other": 5.0, "impossible": 0.5, "language": 1.0}
+        weights = {"near_miss": 3.0, "almost": 4.5, "other": 5.0, "impossible": 0.5, "language": 1.5}
     kinds: list[Callable[[], str | None]] = []
     shares: list[float] = []
     for block, templates in groups.items():

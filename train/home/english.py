@@ -23,12 +23,13 @@ _ASKING = re.compile(
 )
 _VERBS = re.compile(
     r"(activate|adjust|brighten|bring|change|close|cut|deactivate|dim|disable|enable|fire|flip|get|kill|light|lock"
-    r"|lower|make|mow|open|power|put|raise|roll|send|set|shut|start|stop|switch|turn|unlock|vacuum)\b"
+    r"|lower|make|mow|mute|open|pause|power|put|raise|resume|roll|send|set|shut|skip|start|stop|switch|turn|unlock"
+    r"|unmute|vacuum)\b"
 )
 _BARE_PLACES = ("home", "away", "upstairs", "downstairs")
 
 
-_DOUBLED = {"cut", "dim", "flip", "get", "put", "set", "shut", "stop"}
+_DOUBLED = {"cut", "dim", "flip", "get", "put", "set", "shut", "skip", "stop"}
 _IRREGULAR = {
     **{verb: verb for verb in ("cut", "put", "set", "shut")},
     **{"bring": "brought", "get": "got", "light": "lit", "make": "made", "send": "sent"},

@@ -86,10 +86,12 @@ ACTIONS = frozenset(
     (
         *("HassTurnOn", "HassTurnOff", "HassLightSet", "HassSetPosition", "HassClimateSetTemperature"),
         *("HassClimateSetFanMode", "HassFanSetSpeed", "HassSetVolume", "HassVacuumStart", "HassVacuumCleanArea"),
-        *("HassVacuumReturnToBase", "HassLawnMowerStartMowing", "HassLawnMowerDock"),
+        *("HassVacuumReturnToBase", "HassLawnMowerStartMowing", "HassLawnMowerDock", "HassSetVolumeRelative"),
+        *("HassMediaPause", "HassMediaUnpause", "HassMediaPlayerMute", "HassMediaPlayerUnmute"),
+        *("HassMediaNext", "HassMediaPrevious"),
     )
 )
-"""Intents that move something, where carrying out what is forbidden or tied to a condition does harm."""
+"""Intents that change something at once, where carrying out what is forbidden or tied to a condition is wrong."""
 _CONTENTS = ("message", "item", "task", "search_query", "timer_name")
 
 
