@@ -241,6 +241,10 @@ def test_a_score_by_sentence_spares_the_many() -> None:
 
 # ---- runs ----
 
+LAMPS = [Example("lamp on", "On"), Example("lamp off", "Off")]
+DATA = DataSet("x", "en", LAMPS, LAMPS, LAMPS)
+PLAN = Plan(PRESETS["quick"], 2, Path("teacher"))
+
 
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
@@ -261,40 +265,36 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
 def test_an_interrupted_benchmark_goes_on(
     made: list[tuple[str, int]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    examples = [Example("lamp on", "On"), Example("lamp off", "Off")]
-    data = DataSet("x", "en", examples, examples, examples)
-    plan = Plan(PRESETS["quick"], 2, Path("teacher"))
-
-    def go(plan: Plan, data: DataSet = data, console: Console = QUIET) -> Results:
+    def go(plan: Plan, data: DataSet = DATA, console: Console = QUIET) -> Results:
         return run(data, plan, seeds=2, steps=["teacher", "labels"], part="test", out=tmp_path, console=console)
 
     with pytest.raises(KeyboardInterrupt):
-        go(plan)
+        go(PLAN)
     assert made == [("teacher", 1), ("labels", 1), ("teacher", 2)]
     (tmp_path / "another version").mkdir()
     (tmp_path / "another version" / benchmark.DONE).write_text('{"models": [{"size": 3}]}')
     assert benchmark.read(tmp_path / "another version") == []
     assert len(json.loads((tmp_path / "results.json").read_text())["models"]) == 2
-    found = go(plan)
+    found = go(PLAN)
     assert made[3:] == [("teacher", 2), ("labels", 2)]
     assert found.rows() == [("teacher", "float"), ("labels", "int8")]
     assert [m.seed for m in found.of("labels", "int8")] == [1, 2]
     assert "90.0 ± 0.0" in (tmp_path / "results.md").read_text()
     assert (tmp_path / "results.svg").read_text().startswith("<svg")
-    assert go(plan) == found
+    assert go(PLAN) == found
     assert len(made) == 5, "nothing is made twice"
 
     preset = replace(PRESETS["quick"], distillation=replace(PRESETS["quick"].distillation, sentences=5))
-    go(replace(plan, preset=preset, budget=Budget(bytes=1)))
+    go(replace(PLAN, preset=preset, budget=Budget(bytes=1)))
     assert len(made) == 5, "what the teacher is asked changes neither itself nor a student of the labels alone"
-    go(replace(plan, epochs=3))
+    go(replace(PLAN, epochs=3))
     assert made[5:] == [("labels", 1), ("labels", 2)]
-    go(plan, replace(data, train=examples[:1]))
+    go(PLAN, replace(DATA, train=LAMPS[:1]))
     assert len(made) == 11, "other data, other models"
 
     monkeypatch.setattr(pipeline, "digest", lambda _: "other code")
     said = io.StringIO()
-    go(plan, console=Console(file=said, width=200))
+    go(PLAN, console=Console(file=said, width=200))
     assert len(made) == 11
     assert "4 of 4 models were made when train/" in said.getvalue()
 
@@ -309,12 +309,8 @@ def test_a_folder_has_one_process(tmp_path: Path) -> None:
 def test_a_teacher_is_not_fine_tuned_by_two(
     made: list[tuple[str, int]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    examples = [Example("lamp on", "On"), Example("lamp off", "Off")]
-    data = DataSet("x", "en", examples, examples, examples)
-    plan = Plan(PRESETS["quick"], 2, Path("teacher"))
-
     def go(*steps: str) -> Results:
-        return run(data, plan, seeds=1, steps=steps, part="test", out=tmp_path, console=QUIET)
+        return run(DATA, PLAN, seeds=1, steps=steps, part="test", out=tmp_path, console=QUIET)
 
     go("teacher")
     (folder,) = tmp_path.glob("teacher-1-*")

@@ -2,6 +2,7 @@
 
 import ctypes
 import itertools
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -35,7 +36,7 @@ class Port:
         return ctypes.c_uint64.in_dll(self.c, "now").value
 
     def wait(self, us: int) -> None:
-        self.c.__getattr__("pass")(us)
+        self.c.wait_us(us)
 
     def delivered(self) -> bytes:
         """What a program on the host has got after a while."""
@@ -47,12 +48,11 @@ class Port:
 @pytest.fixture(scope="module")
 def make_port(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Port]:
     folder, numbers = tmp_path_factory.mktemp("usb"), itertools.count()
-    source = Path(__file__).parent / "usb_host.c"
+    source, compiled = Path(__file__).parent / "usb_host.c", folder / "usb_host.so"
+    subprocess.run([c_compiler(), *FLAGS.split(), "-o", compiled, source], check=True)
 
     def make() -> Port:
-        library = folder / f"{next(numbers)}.so"  # a copy of its own has state of its own
-        subprocess.run([c_compiler(), *FLAGS.split(), "-o", library, source], check=True)
-        return Port(library)
+        return Port(Path(shutil.copy(compiled, folder / f"{next(numbers)}.so")))  # which has state of its own
 
     return make
 

@@ -261,7 +261,9 @@ def test_a_broken_line_of_our_sentences(line: str, message: str) -> None:
 
 def test_a_command_that_is_not_meant_is_none(more_english: home.Generated) -> None:
     verb = r"(turn|switch|open|close|lock|set|start)\b"
-    limit = r"\b(unless|in case|whenever|but not|except|apart from|excluding|at (sunset|dusk|noon))\b"
+    limit = (
+        r"\b(unless|as soon as (it|i|the)|in case|whenever|but not|except|apart from|excluding|at (sunset|dusk|noon))\b"
+    )
     for pattern in (rf"(do not|don't|dont) {verb}", rf"{verb}.*{limit}"):
         found = [e for e in more_english.parts["train"] if re.match(pattern, e.text.lower())]
         assert len(found) > 3

@@ -401,6 +401,12 @@ def test_the_data_that_is_read_is_not_written_over(tmp_path: Path, capsys: pytes
     assert (folder / "train.jsonl").read_text() == GOOD
 
 
+def test_what_was_generated_is_written_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        assert main(["data", "--data", "home", "--language", "ne", "--size", "50", "--out", "home"]) == 0
+
+
 def test_the_language_is_the_datas(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = write_data(tmp_path / "mine", train=GOOD)
     (folder / "provenance.json").write_text('{"language": "fr"}')

@@ -32,7 +32,7 @@ void host_says(const uint8_t *bytes, size_t length) {
   said_length += length;
 }
 
-void pass(uint32_t us) {
+void wait_us(uint32_t us) {
   for (now += us; polls_us != 0 && ready && now >= next_poll; next_poll = now + polls_us) {
     memcpy(taken + taken_length, packet, packet_length);
     taken_length += packet_length;
@@ -43,7 +43,7 @@ void pass(uint32_t us) {
 }
 
 static uint32_t usb_read(uint32_t offset) {
-  pass(1);
+  wait_us(1);
   if (offset == USB_FIFO) {
     if (said_read == said_length) __builtin_trap();
     return said[said_read++];

@@ -95,7 +95,8 @@ def main(arguments: list[str] | None = None) -> int:
             )
         out = options.out or out.with_name(f"{out.name}-search")
     folder = out if options.what == "data" else out / datasets.DATA
-    if options.what != "search" and folder.exists() and Path(options.data).resolve() == folder.resolve():
+    read = Path(options.data).resolve() if options.data not in datasets.NAMED else None
+    if options.what != "search" and folder.exists() and read == folder.resolve():
         raise UserError(f"the data that is read from {options.data} would be written over; give another --out")
     preset = PRESETS[options.preset]
     data = datasets.load(

@@ -134,15 +134,15 @@ def generate_from(document: Mapping[str, Any], name: str, seed: int, size: int |
     blocks = [block for body in document["intents"].values() for block in body["data"]]
     lists = [body for place in (document, *blocks) for body in (place.get("lists") or {}).items()]
     known = {"name", *load_lexicon(language)["train"].lists, *(name for name, _ in lists)}
-    for node in (node for template in templates for node in slot_nodes(template.node) if isinstance(node, Open)):
+    opens = [node for template in templates for node in slot_nodes(template.node) if isinstance(node, Open)]
+    for node in opens:
         if node.list_name not in known:
             raise UserError(
                 f"{name}: list {{{node.list_name}}} is not defined; give it values, a range or wildcard: true in lists:"
             )
     skip_words = [word for word in document.get("skip_words") or () if not is_template(word)]
     wild = {name for name, body in lists if isinstance(body, dict) and body.get("wildcard")}
-    nodes = [node for template in templates for node in slot_nodes(template.node)]
-    to_the_end = {node.slot for node in nodes if isinstance(node, Open) and node.list_name in wild}
+    to_the_end = {node.slot for node in opens if node.list_name in wild}
     made = _generate(templates, [], language, skip_words, seed, size, (), (), (), to_the_end=to_the_end)
     for part in HELD_OUT:
         _take_share(made.parts, part, random.Random(f"{seed}/{part}/share"))
@@ -193,8 +193,8 @@ def _generate(
             rejected = round(total * OUT_OF_SCOPE[part])
             advance = partial(progress.advance, progress.add_task(f"{language} {part}", total=total))
             rng = random.Random(f"{seed}/{language}/{part}")
-            maker = _Maker(language, lexica[part], values, numeric, skip_words, part, rng, adjacent, reserved[part])
-            maker.to_the_end = to_the_end
+            kept = reserved[part]
+            maker = _Maker(language, lexica[part], values, numeric, skip_words, part, rng, adjacent, kept, to_the_end)
             worded = [restrict_lists(template, part, name_lists) for template in by_part[part]]
             maker.inner = _inner_commands(maker, worded, ours)
             people = _people(maker, crowd, ours, round(total * CROWD_SHARE), seen, advance)
@@ -492,6 +492,7 @@ class _Maker:
         rng: random.Random,
         adjacent: frozenset[str | None],
         reserved: set[str],
+        to_the_end: Container[str],
     ) -> None:
         self.language = language
         self.part = part
@@ -506,7 +507,7 @@ class _Maker:
         """Texts of slots that other parts keep for themselves. Of several words: what one word means, as "jazz", is
         knowledge that training has to give."""
         self.traits: dict[int, tuple[bool, bool, bool]] = {}
-        self.to_the_end: Container[str] = augment.TO_THE_END
+        self.to_the_end = to_the_end
         """Slots that end where the sentence does."""
         self.inner: dict[str, Iterator[str]] = {}
         """Per list: commands, without end, for templates that say what is not to be done with one."""

@@ -1,4 +1,6 @@
 /* The agent on a board without an SDK: one loop over its serial lines, each with a session of its own. */
+#include <string.h>
+
 #include "../bundle.h"
 #include "board.h"
 #include "protocol.h"
@@ -25,12 +27,8 @@ static uint32_t stack_used(void *context) {
 }
 
 static void send_text(const char *text) {
-  size_t length = 0;
-  while (text[length] != '\0') {
-    length++;
-  }
   for (size_t line = 0; line < board_line_count; line++) {
-    board_lines[line].write(NULL, (const uint8_t *)text, length);
+    board_lines[line].write(NULL, (const uint8_t *)text, strlen(text));
   }
 }
 

@@ -2,10 +2,8 @@
 #include <string.h>
 
 #include "../bare/board.h"
+#include "registers.h"
 #include "usb.h"
-
-#define REGISTER(address) (*(volatile uint32_t *)(uintptr_t)(address))
-#define BIT(n) (1u << (n))
 
 #define UART_FIFO REGISTER(0x60000000)
 #define UART_INT_RAW REGISTER(0x60000004)
@@ -78,9 +76,6 @@
 #endif
 #define UART_FIFO_BYTES 128u
 #define WATCHDOG_MS 3000u /* a sentence takes milliseconds, a whole reply on the line 140 */
-
-/* Most turns of any loop that waits for hardware; each takes some 10 cycles. */
-#define PATIENCE 1000000u
 
 static enum { CLOCK_NONE, CLOCK_SYSTIMER, CLOCK_MCYCLE } clock_source;
 static uint32_t cpu_hz;
@@ -264,6 +259,7 @@ const board_line board_lines[] = {
     {.receive = receive_usb, .write = write_usb},
 };
 const size_t board_line_count = sizeof board_lines / sizeof *board_lines;
+_Static_assert(sizeof board_lines / sizeof *board_lines <= BOARD_MOST_LINES, "each has a session");
 
 void board_reset(void) {
   extern void _start(void);

@@ -4,19 +4,19 @@
 
 #include <stdbool.h>
 
+#include "registers.h"
+
 #ifndef USB_READ /* tests have others */
-#define USB_READ(offset) (*(volatile uint32_t *)(uintptr_t)(0x60043000 + (offset)))
+#define USB_READ(offset) REGISTER(0x60043000 + (offset))
 #define USB_WRITE(offset, value) ((void)(USB_READ(offset) = (value)))
 #endif
 
 #define USB_FIFO 0x00
 #define USB_CONF 0x04
-#define USB_WR_DONE (1u << 0)
-#define USB_IN_FREE (1u << 1)
-#define USB_OUT_AVAILABLE (1u << 2)
+#define USB_WR_DONE BIT(0)
+#define USB_IN_FREE BIT(1)
+#define USB_OUT_AVAILABLE BIT(2)
 #define USB_PACKET_BYTES 64u
-
-#define MOST_TURNS 1000000u /* should the clock stand */
 
 static uint64_t took_us; /* when the host last made room */
 static bool cut;         /* a reply lacks its end */
@@ -30,7 +30,7 @@ size_t usb_receive(uint8_t *bytes, size_t size) {
 }
 
 static bool has_room(uint64_t (*microseconds)(void *context)) {
-  for (uint32_t turn = 0; turn < MOST_TURNS; turn++) {
+  for (uint32_t turn = 0; turn < PATIENCE; turn++) { /* should the clock stand */
     const uint64_t now = microseconds(NULL);
     if (USB_READ(USB_CONF) & USB_IN_FREE) {
       took_us = now;
@@ -43,23 +43,23 @@ static bool has_room(uint64_t (*microseconds)(void *context)) {
   return false;
 }
 
+static bool put(uint8_t byte, uint64_t (*microseconds)(void *context)) {
+  if (!has_room(microseconds)) {
+    return false;
+  }
+  USB_WRITE(USB_FIFO, byte);
+  return true;
+}
+
 void usb_write(const uint8_t *bytes, size_t length, uint64_t (*microseconds)(void *context)) {
-  size_t sent = 0;
-  if (cut && has_room(microseconds)) {
-    USB_WRITE(USB_FIFO, '\n');
-    cut = false;
-    sent++;
-  }
+  size_t sent = cut && put('\n', microseconds) ? 1 : 0;
+  cut = cut && sent == 0;
   for (size_t i = 0; i < length && !cut; i++) {
-    cut = !has_room(microseconds);
-    if (!cut) {
-      USB_WRITE(USB_FIFO, bytes[i]);
-      sent++;
-    }
+    cut = !put(bytes[i], microseconds);
+    sent += !cut;
   }
-  if (sent % USB_PACKET_BYTES != 0) {
+  const bool full = sent % USB_PACKET_BYTES == 0; /* without a short packet, be it empty, the host waits for more */
+  if (!full || (sent != 0 && !cut && has_room(microseconds))) {
     USB_WRITE(USB_CONF, USB_WR_DONE);
-  } else if (sent != 0 && !cut && has_room(microseconds)) {
-    USB_WRITE(USB_CONF, USB_WR_DONE); /* an empty packet: without a short one the host waits for more */
   }
 }
