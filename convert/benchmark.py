@@ -101,7 +101,7 @@ class Plan:
         of_plan, of_preset = unused.get(step, ((), ()))
         for name in of_plan:
             del settings[name]
-        for name in ("size", "seen", *of_preset):  # the data and the plan's epochs say them
+        for name in ("size", "seen", "least", *of_preset):  # the data and the plan's epochs say them
             del preset[name]
         return settings
 
@@ -109,8 +109,7 @@ class Plan:
 def few_labels(data: DataSet, count: int, seed: int) -> DataSet:
     """The data set with ``count`` labelled sentences of every intent, drawn with the seed; the others as plain text.
 
-    Where a slot would be left without an example, one more sentence is kept. Those that stay labelled are repeated
-    until training is about as long as before, so that all amounts of labels are trained for as many steps.
+    Where a slot would be left without an example, one more sentence is kept.
     """
     order = random.Random(f"{seed}/few labels").sample(data.train, len(data.train))
     quota: Counter[str | None] = Counter()
@@ -132,7 +131,7 @@ def few_labels(data: DataSet, count: int, seed: int) -> DataSet:
     texts = dict.fromkeys(e.text for e in order if e not in taken)
     return replace(
         data,
-        train=chosen * max(1, round(len(data.train) / len(chosen))),
+        train=chosen,
         unlabelled=[*data.unlabelled, *texts],
         provenance={**data.provenance, "labels_per_intent": count, "labels_seed": seed},
     )
@@ -223,7 +222,7 @@ def make_teacher(data: DataSet, plan: Plan, seed: int, console: Console) -> list
     joint = JointTeacher(Teacher(plan.teacher, datasets.CACHE), labels, lambda text: vocabulary.words(text)[0])
     with console.status("fine-tuning the teacher") as status:
         joint.fit(
-            data.train,
+            pipeline.lessons(data, plan.preset, seed),
             replace(plan.preset.tuning, seed=seed),
             lambda done, steps, loss: status.update(f"fine-tuning the teacher, {done}/{steps}, loss {loss:.3f}"),
         )
@@ -490,7 +489,8 @@ def _run(options: argparse.Namespace, console: Console) -> Results:
         options.threshold,
     )
     if plan.labels_per_intent:
-        plan = replace(plan, preset=replace(preset, tuning=Tuning()))  # the few are repeated, and soon known by heart
+        # As many steps as with all labels; a teacher soon knows the few by heart.
+        plan = replace(plan, preset=replace(preset, tuning=Tuning(), least=len(data.train)))
     else:
         data = datasets.with_public_text(data, options.data_dir, cache_dir=datasets.CACHE, say=console.print)
     amount = f"{plan.labels_per_intent}-per-intent" if plan.labels_per_intent else "all-labels"

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from train.__main__ import main
 from train.agentlib import best_tags, featurize
-from train.augment import UNKNOWN_MARK, with_question_marks
+from train.augment import UNKNOWN_MARK, rewritten, with_question_marks
 from train.encoding import Vocabulary, encode, tags_of
 from train.errors import UserError
 from train.examples import Example, Slot
@@ -186,6 +186,29 @@ def test_a_question_mark_of_any_script_is_one_word() -> None:
     found = [featurize(f"lamp on{mark}", ROWS, POSITIONS) for mark in marks]
     assert [len(tokens) for tokens in found] == [3] * len(marks)
     assert len({tokens[-1].pieces for tokens in found}) == 1
+
+
+def test_few_sentences_are_written_in_more_ways() -> None:
+    few = [
+        Example("make a latte with 2 shots", "Brew", (Slot("drink", 7, 12), Slot("shots", 18, 19, 2))),
+        Example("one flat white", "Brew", (Slot("drink", 4, 14),)),
+        Example("espresso with three shots", "Brew", (Slot("drink", 0, 8), Slot("shots", 14, 19, 3))),
+        Example("what is a mocha", "Explain", (Slot("drink", 10, 15),)),
+        Example("nice weather today", None),
+    ]
+    many = rewritten(few, 2_000, random.Random(1), english=True)
+    assert len(many) == 2_000
+    assert many[: len(few)] == few
+    assert many == rewritten(few, 2_000, random.Random(1), english=True)
+    texts = {example.text for example in many}
+    assert {"make a flat white with three shots", "latte with 2 shots", "what is a mocha"} <= texts
+    assert "what is a latte" not in texts, "words of another intent's sentences"
+    for example, source in zip(many, itertools.cycle(few)):
+        assert (example.intent, example.implied) == (source.intent, source.implied)
+        assert [slot.slot for slot in example.slots] == [slot.slot for slot in source.slots]
+        valued = zip(example.slots, example.slot_texts, strict=True)
+        assert {(slot.value, words) for slot, words in valued if slot.value} <= {(2, "2"), (3, "three")}
+    assert rewritten(few, len(few), random.Random(1), english=True) == few
 
 
 def test_a_question_mark_is_taught_where_nobody_wrote_one() -> None:

@@ -3,12 +3,14 @@
 Every function takes an example and gives a new one with the same label; ``vary`` mixes them.
 """
 
+import itertools
 import random
 import re
-from collections.abc import Callable, Container, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from train.examples import Example
+from train.examples import Example, Value
 
 
 def edit(example: Example, start: int, end: int, text: str) -> Example:
@@ -283,6 +285,10 @@ TRAINING = Rates(casing=0.25, mark=0.15, respelling=0.2, courtesy=0.15, typo=0.0
 HELD_OUT = Rates(casing=0.25, mark=0.15, respelling=0.0, courtesy=0.0, typo=0.0)
 
 
+RETYPED = Rates(casing=0.0, mark=0.0, respelling=0.2, courtesy=0.0, typo=0.08)
+"""What is safe in sentences of any domain. Words of courtesy may have a meaning there."""
+
+
 def vary(
     example: Example,
     rng: random.Random,
@@ -314,3 +320,39 @@ def vary(
     if rng.random() < rates.mark:
         example = end_mark(example, rng)
     return example
+
+
+SWAPPED = 0.5
+"""Share of slots in a rewritten sentence that get the words of another one's."""
+Words = Mapping[tuple[object, ...], Sequence[tuple[str, Value | None]]]
+"""What stands in a slot of a class, and means: once for every sentence in which it does."""
+
+
+def rewritten(examples: Sequence[Example], least: int, rng: random.Random, *, english: bool) -> list[Example]:
+    """The examples and, where they are fewer than ``least``, as many more that are made of them.
+
+    What stands in a slot is swapped for what stands there in another sentence of the same class, and the whole is typed
+    anew, with errors. With 10 sentences for each of SNIPS's intents a student gets 20% of validation exactly right so,
+    15% where the words come from other intents, too, which speak of other things, and 14% where the 10 are repeated.
+    """
+    words: dict[tuple[object, ...], list[tuple[str, Value | None]]] = defaultdict(list)
+    for example in examples:
+        for slot in example.slots:
+            words[_place(example, slot.slot)].append((example.text[slot.start : slot.end], slot.value))
+    more = itertools.islice(itertools.cycle(examples), max(0, least - len(examples)))
+    return [*examples, *(vary(_swapped(e, words, rng), rng, RETYPED, english=english) for e in more)]
+
+
+def _swapped(example: Example, words: Words, rng: random.Random) -> Example:
+    for i, slot in reversed(list(enumerate(example.slots))):
+        if rng.random() < SWAPPED:
+            text, value = rng.choice(words[_place(example, slot.slot)])
+            example = edit(example, slot.start, slot.end, text)
+            slots = list(example.slots)
+            slots[i] = replace(slots[i], value=value)
+            example = replace(example, slots=tuple(slots))
+    return example
+
+
+def _place(example: Example, slot: str) -> tuple[object, ...]:
+    return example.intent, example.implied, slot

@@ -7,7 +7,7 @@ import json
 import random
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -25,10 +25,10 @@ Progress = Callable[[int, int], None]
 WORD = re.compile(r"[^\W\d_]{2,}")
 
 
-def lexicon(teacher: Teacher, data: DataSet, plan: Distillation) -> tuple[list[str], np.ndarray]:
-    """Common words and those of the training data, and the teacher's vectors of them, float32 [W, width]."""
+def lexicon(teacher: Teacher, lessons: Iterable[Example], plan: Distillation) -> tuple[list[str], np.ndarray]:
+    """Common words and those of the training sentences, and the teacher's vectors of them, float32 [W, width]."""
     words = teacher.words(plan.words)
-    counts = Counter(word for e in data.train for word in WORD.findall(e.text.lower()))
+    counts = Counter(word for e in lessons for word in WORD.findall(e.text.lower()))
     known = set(words)
     words += sorted(word for word, count in counts.items() if count > 1 and word not in known)
     return words, teacher.vectors(words)

@@ -10,6 +10,7 @@ import json
 import random
 import zipfile
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from train import datasets
 from train.agentlib import featurize
-from train.augment import with_question_marks
+from train.augment import rewritten, with_question_marks
 from train.cost import CHIPS, Budget, Chip, Pricing, golden_bytes, label_bytes
 from train.datasets import CACHE, DataSet
 from train.distillation import Paraphraser, lexical_targets, lexicon, soft_targets, unlabelled_text
 from train.encoding import Encoded, Vocabulary, encode, median_positions, splits_a_word
 from train.errors import UserError
-from train.examples import write_atomic
+from train.examples import Example, write_atomic
 from train.labels import Labels
 from train.learner import Checkpoint
 from train.presets import Preset
@@ -76,13 +77,15 @@ def run(
     sizes = Shape(classes=len(labels.classes), tags=labels.tags, **{**preset.shape, **(shape or {})})
     vocabulary = Vocabulary(sizes.rows, sizes.positions)
     with console.status("hashing words"):
-        lessons = with_question_marks(data.train, random.Random(schedule.seed))
-        train_data, valid_data = (encode(part, labels, vocabulary) for part in (lessons, data.watched))
+        written = lessons(data, preset, schedule.seed)
+        marked = with_question_marks(written, random.Random(schedule.seed))
+        train_data, valid_data = (encode(part, labels, vocabulary) for part in (marked, data.watched))
+    ways = f", written in {len(written):,} ways" if len(written) > len(data.train) else ""
     console.print(
-        f"{data.name}: {len(train_data):,} sentences to train on, {len(valid_data):,} to watch; "
+        f"{data.name}: {len(data.train):,} sentences to train on{ways}, {len(valid_data):,} to watch; "
         f"{len(labels.intents)} intents in {sizes.classes} classes, {len(labels.slots)} slots"
     )
-    full = (lessons[i].text for i in np.flatnonzero(train_data.lengths == sizes.positions - 1))
+    full = (marked[i].text for i in np.flatnonzero(train_data.lengths == sizes.positions - 1))
     if long := [text for text in dict.fromkeys(full) if len(featurize(text, 2, 1)) >= sizes.positions]:
         console.print(
             f"{len(long):,} sentences to train on, such as {long[0]!r}, have more than {sizes.positions - 1} words: "
@@ -116,7 +119,7 @@ def run(
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         lexical, soft = None, None
         if pretrained:
-            lexical, soft = _distil(pretrained, data, labels, vocabulary, preset, schedule, progress, console)
+            lexical, soft = _distil(pretrained, data, written, labels, vocabulary, preset, schedule, progress, console)
         student = Student(sizes, dropout=schedule.dropout, seed=schedule.seed)
         pieces = vocabulary.pieces()
         told = (sizes, schedule, budget, price(sizes), labels, train_data, valid_data, pieces, lexical, soft)
@@ -159,6 +162,14 @@ def run(
     return student
 
 
+def lessons(data: DataSet, preset: Preset, seed: int) -> Sequence[Example]:
+    """What a student, or a teacher, learns from: the training part, and more of it where people wrote few sentences."""
+    if data.generated:
+        return data.train
+    rng = random.Random(f"{seed}/rewritten")
+    return rewritten(data.train, preset.least, rng, english=data.language.split("-")[0] == "en")
+
+
 def pricing(data: DataSet, labels: Labels, encoded: Encoded, chip: Chip) -> Pricing:
     """What prices a data set's students, at its median sentence."""
     of_data = label_bytes(labels, data.values, data.numeric_slots) + golden_bytes([e.text for e in data.watched])
@@ -198,6 +209,7 @@ def _versions() -> dict[str, str]:
 def _distil(
     teacher: Teacher,
     data: DataSet,
+    written: Sequence[Example],
     labels: Labels,
     vocabulary: Vocabulary,
     preset: Preset,
@@ -208,7 +220,7 @@ def _distil(
     """What the teacher pretrained that the labels do not say."""
     plan = preset.distillation
     with console.status("asking the teacher about words"):
-        words, vectors = lexicon(teacher, data, plan)
+        words, vectors = lexicon(teacher, written, plan)
         lexical = lexical_targets(words, vectors, vocabulary, plan)
     console.print(f"the teacher's vectors of {len(lexical.pieces):,} words")
     if not plan.sentences:
@@ -216,7 +228,7 @@ def _distil(
     joint = JointTeacher(teacher, labels, lambda text: vocabulary.words(text)[0])
     task = progress.add_task("fine-tuning the teacher", total=None)
     joint.fit(
-        data.train,
+        written,
         replace(preset.tuning, seed=schedule.seed),
         lambda done, steps, loss: progress.update(
             task, completed=done, total=steps, description=f"fine-tuning the teacher, loss {loss:.3f}"

@@ -67,6 +67,8 @@ class Preset:
     it is right on 90.6% of the commands that it was trained on, and on fewer of people's, by five in a hundred."""
     distillation: Distillation = Distillation()
     tuning: Tuning = Tuning()
+    least: int = 5_000
+    """Sentences; of fewer that people wrote more are made (:func:`train.augment.rewritten`)."""
 
     def asking(self, sentences: int | None, *, generated: bool) -> Preset:
         """With so many sentences for the teacher to label; ``None``: its own number, but none for generated data."""

@@ -31,7 +31,7 @@ from train.encoding import Vocabulary, encode
 from train.errors import OutOfReach, UserError
 from train.examples import write_atomic
 from train.labels import Labels
-from train.pipeline import pricing
+from train.pipeline import lessons, pricing
 from train.presets import PRESETS
 from train.pruning import Pruner, describe
 from train.student import Shape, Student
@@ -135,7 +135,8 @@ class Trainer:
         self.labels = Labels.of(data.train)
         self.labels.require(data.valid, f"{data.name}'s valid part")
         self.schedule = Schedule.of(self.preset, plan.epochs, plan.seed)
-        self.words = lexicon(Teacher(teacher, CACHE), data, self.preset.distillation) if teacher else None
+        self.lessons = lessons(data, self.preset, plan.seed)
+        self.words = lexicon(Teacher(teacher, CACHE), self.lessons, self.preset.distillation) if teacher else None
         encoded, _ = (encode(part, self.labels, Vocabulary(64, 32)) for part in (data.train, data.watched))
         self.price = pricing(data, self.labels, encoded, CHIPS[plan.chip])
 
@@ -151,7 +152,7 @@ class Trainer:
         """
         shape = self.shape(candidate.sizes)
         vocabulary = Vocabulary(shape.rows, shape.positions)
-        parts = (self.data.train, self.data.watched)
+        parts = (self.lessons, self.data.watched)
         train_data, valid_data = (encode(part, self.labels, vocabulary) for part in parts)
         lexical = lexical_targets(*self.words, vocabulary, self.preset.distillation) if self.words else None
         pieces = vocabulary.pieces()
