@@ -133,7 +133,7 @@ def main(arguments: list[str] | None = None) -> int:
         raise UserError("--soft-labels needs a teacher of the data's language: give one with --teacher PATH")
     if options.what == "search" and budget:
         return _search(options, data, budget, teacher, out, console)
-    if teacher and preset.distillation.sentences and not data.generated:
+    if teacher and preset.distillation.sentences and preset.distillation.public_text and not data.generated:
         data = datasets.with_public_text(data, options.data_dir, cache_dir=datasets.CACHE, say=console.print)
     epochs = options.epochs or preset.epochs(len(data.train))
     schedule = Schedule.of(preset, epochs, options.seed)

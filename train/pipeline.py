@@ -85,13 +85,12 @@ def run(
         f"{data.name}: {len(data.train):,} sentences to train on{ways}, {len(valid_data):,} to watch; "
         f"{len(labels.intents)} intents in {sizes.classes} classes, {len(labels.slots)} slots"
     )
-    full = (marked[i].text for i in np.flatnonzero(train_data.lengths == sizes.positions - 1))
-    if long := [text for text in dict.fromkeys(full) if len(featurize(text, 2, 1)) >= sizes.positions]:
+    texts = Counter(example.text for example in dict.fromkeys(data.train))
+    if long := [t for t in texts if len(t) >= sizes.positions and len(featurize(t, 2, 1)) >= sizes.positions]:
         console.print(
             f"{len(long):,} sentences to train on, such as {long[0]!r}, have more than {sizes.positions - 1} words: "
             "the agent refuses these, and training sees no more of them"
         )
-    texts = Counter(example.text for example in dict.fromkeys(data.train))
     if torn := [text for text, count in texts.items() if count > 1]:
         console.print(f"{len(torn):,} sentences to train on, such as {torn[0]!r}, have more than one label")
     if split := [e.text for e in data.watched if splits_a_word(e, vocabulary.words(e.text)[0])]:
