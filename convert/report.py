@@ -194,7 +194,8 @@ def _trained(record: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
         _table(("part", "sentences", "out of scope"), parts, caption="Data"),
         _table(None, _flat(provenance["data"]), caption="Where the data is from"),
         _table(None, agent, caption="Student"),
-        _table(None, _flat(schedule), caption="Training"),
+        _table(None, _flat({"sentences, as written": record["lessons"], **schedule}), caption="Training"),
+        *([_table(None, _flat(record["teacher"]), caption="Teacher")] if record["teacher"] else []),
         _table(None, _flat(provenance["versions"]), caption="Versions"),
     ]
     what = f"{record['data']}, language {record['language']}"

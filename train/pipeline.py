@@ -156,7 +156,8 @@ def run(
         )
     lesson = {"checkpoint": pretrained.digest, **asdict(preset.distillation)} if pretrained else None
     pruned = {"from": sizes.to_json(), "budget": budget.limits} if budget else None
-    save(student, labels, data, schedule, history, lesson, out, pruned=pruned, cost=vars(price(student.shape)))
+    cost = vars(price(student.shape))
+    save(student, labels, data, schedule, history, lesson, out, lessons=len(written), pruned=pruned, cost=cost)
     checkpoint.remove()
     return student
 
@@ -256,13 +257,14 @@ def save(
     lesson: dict[str, Any] | None,
     out: Path,
     *,
-    pruned: dict[str, Any] | None = None,
-    cost: dict[str, float] | None = None,
+    lessons: int,
+    pruned: dict[str, Any] | None,
+    cost: dict[str, float],
 ) -> None:
     """Writes a trained student: weights as ``student.npz``, everything else as ``student.json``.
 
-    For the record: ``lesson``, the teacher and what was asked of it; ``pruned``, sizes before pruning and the budget;
-    ``cost``, what the student is predicted to cost.
+    For the record: ``lesson``, the teacher and what was asked of it; ``lessons``, how many sentences it learned from;
+    ``pruned``, sizes before pruning and the budget; ``cost``, what the student is predicted to cost.
     """
     weights: dict[str, Any] = {v.path.replace("/", "."): v.numpy() for v in student.variables if v.dtype == "float32"}
     buffer = io.BytesIO()
@@ -276,6 +278,7 @@ def save(
         "schedule": asdict(schedule),
         "history": [asdict(e) for e in history],
         "teacher": lesson,
+        "lessons": lessons,
         "pruned": pruned,
         "predicted_cost": cost,
         "provenance": {
@@ -302,7 +305,8 @@ def load(folder: Path) -> tuple[Student, Labels, dict[str, Any]]:
                 if array.shape != tuple(variable.shape):
                     raise ValueError(f"{name} is {array.shape}, not {tuple(variable.shape)}")
                 variable.assign(array)
-        _ = [record[key] for key in ("data", "language", "schedule", "history", "teacher", "pruned", "provenance")]
+        known = ("data", "language", "schedule", "history", "teacher", "lessons", "pruned", "provenance")
+        _ = [record[key] for key in known]
     except FileNotFoundError as error:
         raise UserError(f"{error.filename} is missing; train a student first: python -m train --out {folder}") from None
     except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
