@@ -331,9 +331,9 @@ Words = Mapping[tuple[object, ...], Sequence[tuple[str, Value | None]]]
 def rewritten(examples: Sequence[Example], least: int, rng: random.Random, *, english: bool) -> list[Example]:
     """The examples and, where they are fewer than ``least``, as many more that are made of them.
 
-    What stands in a slot is swapped for what stands there in another sentence of the same class, and the whole is typed
-    anew, with errors. With 10 sentences for each of SNIPS's intents a student gets 20% of validation exactly right so,
-    15% where the words come from other intents, too, which speak of other things, and 14% where the 10 are repeated.
+    What stands in a slot is swapped for what stands there in another sentence of the same class, for other intents may
+    speak of other things; and the whole is typed anew, with errors. With 10 sentences for each of SNIPS's intents slot
+    F1 on validation is 48% so, and 43% where the 10 are repeated (three seeds).
     """
     words: dict[tuple[object, ...], list[tuple[str, Value | None]]] = defaultdict(list)
     for example in examples:
