@@ -19,7 +19,8 @@ from train.presets import Preset
 from train.student import Shape
 from train.training import Schedule
 
-PRESET = Preset(size=None, seen=900, shape={"rows": 256, "width": 16, "heads": (1,), "hidden": (16,), "embed": 8})
+SHAPE = {"rows": 256, "width": 16, "heads": (1,), "hidden": (16,), "embed": 8}
+PRESET = Preset(size=None, seen=900, shape=SHAPE, least=0)
 BUDGET = Budget(macs=6_000)
 SCHEDULE = Schedule(epochs=3, batch=4, open_slot=2, quantized_share=0.7, weight_decay=0.05)
 
