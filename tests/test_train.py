@@ -17,10 +17,13 @@ from hypothesis import strategies as st
 from train.__main__ import main
 from train.agentlib import best_tags, featurize
 from train.augment import UNKNOWN_MARK, rewritten, with_question_marks
+from train.datasets import DataSet
 from train.encoding import Vocabulary, encode, tags_of
 from train.errors import UserError
 from train.examples import Example, Slot
 from train.labels import Labels
+from train.pipeline import lessons
+from train.presets import PRESETS
 from train.student import Shape, Student
 from train.training import path_loss, soft_path_loss, tag_marginals
 
@@ -209,6 +212,14 @@ def test_few_sentences_are_written_in_more_ways() -> None:
         valued = zip(example.slots, example.slot_texts, strict=True)
         assert {(slot.value, words) for slot, words in valued if slot.value} <= {(2, "2"), (3, "three")}
     assert rewritten(few, len(few), random.Random(1), english=True) == few
+
+
+def test_what_templates_made_is_not_rewritten() -> None:
+    preset = PRESETS["quick"]
+    told = DataSet("mine", "en", list(EXAMPLES), [], [])
+    assert len(lessons(told, preset, 1)) == preset.least
+    assert lessons(told, preset, 1) == lessons(told, preset, 1) != lessons(told, preset, 2)
+    assert lessons(replace(told, provenance={"templates": {}}), preset, 1) == told.train
 
 
 def test_a_question_mark_is_taught_where_nobody_wrote_one() -> None:
