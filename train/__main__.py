@@ -124,7 +124,7 @@ def main(arguments: list[str] | None = None) -> int:
         from train.training import Schedule
 
     if options.teacher == "default":
-        teacher = default_folder() if data.language.split("-")[0] == "en" else None
+        teacher = default_folder() if data.english else None
         if not teacher:
             console.print(f"no teacher: MiniLM-L6 knows English, not {data.language!r}; --teacher PATH names another")
     else:

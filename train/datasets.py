@@ -85,6 +85,11 @@ class DataSet:
         return "templates" in self.provenance
 
     @property
+    def english(self) -> bool:
+        """Whether it is in any English."""
+        return self.language.split("-")[0] == "en"
+
+    @property
     def watched(self) -> list[Example]:
         """What the outcome of training is told by: the validation part; without one, a sample of training itself."""
         return self.valid or random.Random(0).sample(self.train, min(500, len(self.train)))

@@ -67,7 +67,7 @@ class Labels:
         seen: list[Counter[int]] = [Counter() for _ in classes]
         number = {label: c for c, label in enumerate(classes)}
         slot_of = {name: i for i, name in enumerate(slots)}
-        for e in dict.fromkeys(examples):  # few labels are repeated, which makes them no more certain
+        for e in dict.fromkeys(examples):  # what is said twice is no more certain
             c = number[(None, ()) if e.intent is None else (place[e.intent], e.implied)]
             sentences[c] += 1
             seen[c].update({slot_of[s.slot] for s in e.slots})

@@ -166,8 +166,7 @@ def lessons(data: DataSet, preset: Preset, seed: int) -> Sequence[Example]:
     """What a student, or a teacher, learns from: the training part, and more of it where people wrote few sentences."""
     if data.generated:
         return data.train
-    rng = random.Random(f"{seed}/rewritten")
-    return rewritten(data.train, preset.least, rng, english=data.language.split("-")[0] == "en")
+    return rewritten(data.train, preset.least, random.Random(f"{seed}/rewritten"), english=data.english)
 
 
 def pricing(data: DataSet, labels: Labels, encoded: Encoded, chip: Chip) -> Pricing:

@@ -38,8 +38,7 @@ class Distillation:
     """Principal components of a word's vector that are kept."""
     sentences: int = 10_000
     """Sentences that the teacher labels (:func:`train.distillation.unlabelled_text`). They pay where people wrote what
-    the teacher was fine-tuned on: 94% of intents right instead of 88% with 25 sentences for each of 11 of HWU64's. A
-    teacher that knows templates alone knows no more than its student."""
+    the teacher was fine-tuned on; one that knows templates alone knows no more than its student."""
     public_text: bool = False
     """Whether those of public data sets are among them."""
     neighbours: int = 6
